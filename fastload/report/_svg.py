@@ -1,7 +1,7 @@
 """What every chart draws with: one palette for light and dark, text of estimated width, ticks, elements.
 
-Sizes are SVG user units (pixels at 100 %). Text cannot be measured without a browser, so its width is estimated from the
-widest of the common sans-serif fonts (DejaVu Sans) and layouts leave that much room: text never overlaps.
+Sizes are SVG user units (pixels at 100 %). Text cannot be measured without a browser, so its width is
+estimated from the widest of the common sans-serif fonts (DejaVu Sans) and layouts leave that much room.
 """
 
 from __future__ import annotations
@@ -18,13 +18,27 @@ TEXT, SMALL, TITLE = 13, 12, 16  # font sizes
 
 # ink, soft text, grid, background, then the series: teal, amber, indigo, rose, slate. Slate is the quiet one.
 LIGHT = {
-    "ink": "#1d2730", "soft": "#5b6873", "grid": "#e2e7ea", "paper": "#ffffff",
-    "s0": "#0d7d74", "s1": "#c26a0a", "s2": "#4a55c7", "s3": "#b83a72", "s4": "#9aa7b2",
-}  # fmt: skip
+    "ink": "#1d2730",
+    "soft": "#5b6873",
+    "grid": "#e2e7ea",
+    "paper": "#ffffff",
+    "s0": "#0d7d74",
+    "s1": "#c26a0a",
+    "s2": "#4a55c7",
+    "s3": "#b83a72",
+    "s4": "#9aa7b2",
+}
 DARK = {
-    "ink": "#e8edf0", "soft": "#a3b0ba", "grid": "#313b43", "paper": "#171d21",
-    "s0": "#3fc4b5", "s1": "#f0a94e", "s2": "#98a3ff", "s3": "#f084b1", "s4": "#66747f",
-}  # fmt: skip
+    "ink": "#e8edf0",
+    "soft": "#a3b0ba",
+    "grid": "#313b43",
+    "paper": "#171d21",
+    "s0": "#3fc4b5",
+    "s1": "#f0a94e",
+    "s2": "#98a3ff",
+    "s3": "#f084b1",
+    "s4": "#66747f",
+}
 SERIES = 5
 QUIET = 4
 DASHES = ("", "7 4", "2 3", "9 3 2 3", "1 3")
@@ -46,7 +60,7 @@ STYLE = (
     ".fl-figure .axis{stroke:var(--fl-soft)}.fl-figure .whisker{stroke:var(--fl-ink);stroke-width:1.5}"
     ".fl-figure .on{fill:var(--fl-paper)}"
     + "".join(
-        f".fl-figure .f{i}{{fill:var(--fl-s{i})}}.fl-figure .l{i}{{stroke:var(--fl-s{i});fill:none}}"
+        f".fl-figure .f{i}{{fill:var(--fl-s{i})}}.fl-figure .l{i}{{stroke:var(--fl-s{i});fill:none;stroke-width:2.5;stroke-linejoin:round}}"
         for i in range(SERIES)
     )
     + f".fl-figure .l{QUIET}{{stroke:var(--fl-soft)}}"  # a thin line in the quiet colour would be too faint
@@ -136,7 +150,7 @@ class Drawing:
         self.y += 12
 
     def add(self, tag: str, hover: str = "", **attributes: object) -> None:
-        """One element. `hover` becomes its <title>. Numbers are written with one decimal; `_` in names is `-`."""
+        """One element. `hover` becomes its <title>. Numbers get one decimal; `_` in names is `-`."""
         written = "".join(
             f" {name.rstrip('_').replace('_', '-')}={quoteattr(_attribute(value))}"
             for name, value in attributes.items()
@@ -145,7 +159,25 @@ class Drawing:
         body = f"><title>{escape(hover)}</title></{tag}>" if hover else "/>"
         self._elements.append(f"<{tag}{written}{body}")
 
-    def text(self, x: float, y: float, text: str, class_: str = "", anchor: str = "", hover: str = "") -> None:
+    def rect(
+        self,
+        x: float,
+        y: float,
+        width: float,
+        height: float,
+        class_: str,
+        *,
+        round_: float = 1.5,
+        hover: str = "",
+    ) -> None:
+        self.add("rect", hover, x=x, y=y, width=width, height=height, rx=round_, class_=class_)
+
+    def line(self, x1: float, y1: float, x2: float, y2: float, class_: str, **attributes: object) -> None:
+        self.add("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=class_, **attributes)
+
+    def text(
+        self, x: float, y: float, text: str, class_: str = "", anchor: str = "", hover: str = ""
+    ) -> None:
         written = f' class="{class_}"' if class_ else ""
         written += f' text-anchor="{anchor}"' if anchor else ""
         inner = escape(text) + (f"<title>{escape(hover)}</title>" if hover else "")
@@ -160,10 +192,9 @@ class Drawing:
             if x and x + needed > self.width:
                 x, self.y = 0.0, self.y + 21
             if lines:
-                self.add("line", x1=x, x2=x + 24, y1=self.y + 7, y2=self.y + 7, class_=f"l{slot}", stroke_width=2.5,
-                         stroke_dasharray=DASHES[slot])  # fmt: skip
+                self.line(x, self.y + 7, x + 24, self.y + 7, f"l{slot}", stroke_dasharray=DASHES[slot])
             else:
-                self.add("rect", x=x + 8, y=self.y, width=14, height=14, rx=3, class_=f"f{slot}")
+                self.rect(x + 8, self.y, 14, 14, f"f{slot}", round_=3)
             self.text(x + 30, self.y + 12, shown)
             x += needed
         self.y += 30
@@ -172,7 +203,8 @@ class Drawing:
         height = math.ceil(self.y)
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" class="fl-figure" role="img" width="100%" '
-            f'style="max-width:{self.width}px" viewBox="0 0 {self.width} {height}" aria-label={quoteattr(self.title)}>'
+            f'style="max-width:{self.width}px" viewBox="0 0 {self.width} {height}" '
+            f"aria-label={quoteattr(self.title)}>"
             f"<title>{escape(self.title)}</title><desc>{escape(self.description or self.title)}</desc>"
             f"<style>{STYLE}</style>{''.join(self._elements)}</svg>"
         )

@@ -1,14 +1,15 @@
-"""Charts as inline SVG: plain data in, one `str` out. No dependency, no script; readable in light and in dark.
+"""Charts as inline SVG: plain data in, one `str` out. No dependency, no script; for light and dark.
 
-Each figure stands alone (its style is inside), so the same text serves a page, a README and a notebook. All carry
-role="img", a <title> and a <desc>; every bar and point says its exact value on hover. Colour is never the only sign: bars and
-segments are labelled, lines are dashed differently.
+Each figure stands alone (its style is inside), so the same text serves a page, a README and a notebook.
+All carry role="img", a <title> and a <desc>; every bar and point says its value on hover. Colour is never
+the only sign: bars and segments are labelled, lines are dashed differently.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from fastload.errors import ArgumentError, ShapeError
@@ -31,7 +32,7 @@ _LABEL_SHARE = 0.36  # the widest the labels' column may be, of the whole
 
 
 class Bar(NamedTuple):
-    """One bar. `low` and `high` draw a whisker (minimum and maximum of the runs, say); `strong` marks the subject."""
+    """One bar. `low` and `high` draw a whisker (minimum and maximum, say); `strong` marks the subject."""
 
     label: str
     value: float
@@ -48,7 +49,7 @@ class Stack(NamedTuple):
 
 
 class Series(NamedTuple):
-    """One line through (x[i], y[i]); `low` and `high` draw a band around it. A y that is not finite breaks the line."""
+    """One line through (x[i], y[i]), with a band from `low` to `high`. A y that is not finite breaks it."""
 
     name: str
     x: Sequence[float]
@@ -58,7 +59,11 @@ class Series(NamedTuple):
 
 
 def bar_chart(
-    bars: Sequence[Bar], *, title: str, description: str = "", value_text: Callable[[float], str] = number_text
+    bars: Sequence[Bar],
+    *,
+    title: str,
+    description: str = "",
+    value_text: Callable[[float], str] = number_text,
 ) -> str:
     """Horizontal bars from zero, with value labels and spread whiskers.
 
@@ -72,12 +77,15 @@ def bar_chart(
     ArgumentError
         No bars, or a value that is negative or not finite.
 
-    >>> svg = bar_chart([Bar("fastload", 12e6, 11e6, 13e6, strong=True), Bar("torch", 0.3e6)], title="Rows per second")
+    >>> bars = [Bar("fastload", 12e6, 11e6, 13e6, strong=True), Bar("torch", 0.3e6)]
+    >>> svg = bar_chart(bars, title="Rows per second")
     >>> "12 M" in svg and "300 k" in svg
     True
     """
     _require_some(bars, "bars")
-    require_finite((v for b in bars for v in (b.value, b.low, b.high) if v is not None), "a bar's value", at_least=0)
+    require_finite(
+        (v for b in bars for v in (b.value, b.low, b.high) if v is not None), "a bar's value", at_least=0
+    )
     drawing = Drawing(title, description)
     texts = [value_text(b.value) for b in bars]
     left = _labels_width([b.label for b in bars], drawing.width)
@@ -89,16 +97,17 @@ def bar_chart(
         middle = drawing.y + _ROW / 2
         length = room * bar.value / top
         _label(drawing, bar.label, left, middle, strong=bar.strong)
-        drawing.add("rect", hover=_bar_hover(bar, value_text), x=left, y=middle - _BAR / 2, width=max(length, 1),
-                    height=_BAR, rx=2, class_="f0" if bar.strong or not any_strong else f"f{QUIET}")  # fmt: skip
+        class_ = "f0" if bar.strong or not any_strong else f"f{QUIET}"
+        drawing.rect(left, middle - _BAR / 2, max(length, 1), _BAR, class_, hover=_bar_hover(bar, value_text))
         end = length
         if bar.low is not None and bar.high is not None:
             low, high = (left + room * v / top for v in (bar.low, bar.high))
             end = max(length, high - left)
-            drawing.add("path", d=f"M{low:.1f} {middle - 4:.1f}v8m0 -4H{high:.1f}m0 -4v8", class_="whisker", fill="none")
+            whisker = f"M{low:.1f} {middle - 4:.1f}v8m0 -4H{high:.1f}m0 -4v8"
+            drawing.add("path", d=whisker, class_="whisker", fill="none")
         drawing.text(left + end + 8, middle + 5, text, "strong" if bar.strong else "")
         drawing.y += _ROW
-    drawing.add("line", x1=left, x2=left, y1=start, y2=drawing.y, class_="axis")
+    drawing.line(left, start, left, drawing.y, "axis")
     drawing.y += 6
     return drawing.render()
 
@@ -122,7 +131,8 @@ def stacked_bar_chart(
     ------
     ArgumentError, ShapeError
 
-    >>> svg = stacked_bar_chart([Stack("fastload", [0.1, 2.0])], ["waiting", "computing"], title="Where the time goes")
+    >>> stacks = [Stack("fastload", [0.1, 2.0])]
+    >>> svg = stacked_bar_chart(stacks, ["waiting", "computing"], title="Where the time goes")
     >>> "waiting" in svg and "2.1" in svg
     True
     """
@@ -130,7 +140,9 @@ def stacked_bar_chart(
     _require_parts(parts)
     for stack in stacks:
         if len(stack.values) != len(parts):
-            message = f"stack {stack.label!r} must hold one value per part ({len(parts)}), got {len(stack.values)}"
+            message = (
+                f"stack {stack.label!r} must hold one value per part ({len(parts)}), got {len(stack.values)}"
+            )
             raise ShapeError(message)
         require_finite(stack.values, f"a value of stack {stack.label!r}", at_least=0)
     drawing = Drawing(title, description)
@@ -149,15 +161,15 @@ def stacked_bar_chart(
         for part, value, slot in zip(parts, stack.values, slots, strict=True):
             length = room * value / top
             inside = value_text(value)
-            drawing.add("rect", hover=f"{stack.label}, {part}: {inside}", x=x, y=middle - _BAR / 2, width=length,
-                        height=_BAR, class_=f"f{slot}")  # fmt: skip
+            hover = f"{stack.label}, {part}: {inside}"
+            drawing.rect(x, middle - _BAR / 2, length, _BAR, f"f{slot}", hover=hover)
             if len(parts) > 1 and text_width(inside, SMALL) + 10 <= length:
                 on = "small" if slot == QUIET else "small on"
                 drawing.text(x + length / 2, middle + 4.5, inside, on, "middle")
             x += length
         drawing.text(left + room * total / top + 8, middle + 5, text)
         drawing.y += _ROW
-    drawing.add("line", x1=left, x2=left, y1=start, y2=drawing.y, class_="axis")
+    drawing.line(left, start, left, drawing.y, "axis")
     drawing.y += 6
     return drawing.render()
 
@@ -197,7 +209,9 @@ def line_chart(
                 raise ShapeError(message)
         require_finite(s.x, f"an x of series {s.name!r}")
     xs = [x for s in series for x in s.x]
-    ys = [y for s in series for values in (s.y, s.low or (), s.high or ()) for y in values if math.isfinite(y)]
+    ys = [
+        y for s in series for values in (s.y, s.low or (), s.high or ()) for y in values if math.isfinite(y)
+    ]
     _require_some(ys, "finite values of y")
     drawing = Drawing(title, description)
     if len(series) > 1:
@@ -212,8 +226,7 @@ def line_chart(
             points = " ".join(f"{plot.x(x):.1f},{plot.y(y):.1f}" for x, y in edge)
             drawing.add("polygon", points=points, class_=f"f{slot}", opacity="0.16")
     for slot, s in enumerate(series):
-        drawing.add("path", d=_path(plot, s), class_=f"l{slot}", stroke_width=2.5, stroke_linejoin="round",
-                    stroke_dasharray=DASHES[slot])  # fmt: skip
+        drawing.add("path", d=_path(plot, s), class_=f"l{slot}", stroke_dasharray=DASHES[slot])
         if len(s.x) <= 30:
             for x, y in zip(s.x, s.y, strict=True):
                 if math.isfinite(y):
@@ -252,16 +265,16 @@ def histogram(
         raise ShapeError(message)
     require_finite(counts, "a count", at_least=0)
     require_finite(edges, "an edge")
-    if any(b <= a for a, b in zip(edges, edges[1:], strict=False)):
+    if any(b <= a for a, b in pairwise(edges)):
         message = f"edges must ascend, got {list(edges)!r:.80}"
         raise ArgumentError(message)
     drawing = Drawing(title, description)
     plot = _axes(drawing, (edges[0], edges[-1]), ticks(0.0, max(counts) or 1.0, 4), x_label, y_label, height)
-    for low, high, count in zip(edges, edges[1:], counts, strict=False):
+    for (low, high), count in zip(pairwise(edges), counts, strict=True):
         x, y = plot.x(low), plot.y(count)
         hover = f"{significant(low)} to {significant(high)}: {number_text(count)}"
-        drawing.add("rect", hover=hover, x=x + 0.5, y=y, width=max(0.5, plot.x(high) - x - 1), height=plot.bottom - y,
-                    class_="f0")  # fmt: skip
+        width = max(0.5, plot.x(high) - x - 1)
+        drawing.rect(x + 0.5, y, width, plot.bottom - y, "f0", hover=hover)
     return drawing.render()
 
 
@@ -306,20 +319,34 @@ def _axes(
     x_low, x_high = x_range
     if x_low == x_high:
         x_low, x_high = x_low - 0.5, x_high + 0.5
-    plot = _Plot(left, drawing.width - 24, drawing.y + 6, drawing.y + 6 + height, x_low, x_high, y_ticks[0], y_ticks[-1])
+    plot = _Plot(
+        left,
+        drawing.width - 24,
+        drawing.y + 6,
+        drawing.y + 6 + height,
+        x_low,
+        x_high,
+        y_ticks[0],
+        y_ticks[-1],
+    )
     for value, text in zip(y_ticks, y_texts, strict=True):
         y = plot.y(value)
-        drawing.add("line", x1=plot.left, x2=plot.right, y1=y, y2=y, class_="grid")
+        drawing.line(plot.left, y, plot.right, y, "grid")
         drawing.text(plot.left - 8, y + 4, text, "small soft", "end")
-    drawing.add("line", x1=plot.left, x2=plot.right, y1=plot.bottom, y2=plot.bottom, class_="axis")
+    drawing.line(plot.left, plot.bottom, plot.right, plot.bottom, "axis")
     x_ticks = [t for t in ticks(x_low, x_high, 7, whole=whole_x) if x_low - 1e-9 <= t <= x_high + 1e-9]
     for value, text in zip(x_ticks, _tick_texts(x_ticks), strict=True):
-        drawing.add("line", x1=plot.x(value), x2=plot.x(value), y1=plot.bottom, y2=plot.bottom + 4, class_="axis")
+        drawing.line(plot.x(value), plot.bottom, plot.x(value), plot.bottom + 4, "axis")
         drawing.text(plot.x(value), plot.bottom + 18, text, "small soft", "middle")
     drawing.y = plot.bottom + 26
     if x_label:
-        drawing.text((plot.left + plot.right) / 2, drawing.y + 10, fit(x_label, plot.right - plot.left, SMALL),
-                     "small soft", "middle")  # fmt: skip
+        drawing.text(
+            (plot.left + plot.right) / 2,
+            drawing.y + 10,
+            fit(x_label, plot.right - plot.left, SMALL),
+            "small soft",
+            "middle",
+        )
         drawing.y += 20
     return plot
 

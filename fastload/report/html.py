@@ -1,10 +1,11 @@
-"""One self-contained page from plain data: no link, no script, no font from elsewhere. Opens from disk, prints well.
+"""One self-contained page from plain data: no link, no script, no font from elsewhere.
 
     page("Title", "Lead sentence.", [
-        Section("Heading", [Tiles([Tile("12x", "faster")]), Figure(svg, "what one sees"), Table(...), Note("how measured")]),
+        Section("Heading", [Tiles([Tile("12x", "faster")]), Figure(svg, "what one sees"), Note("how measured")]),
     ])
 
-Every text is escaped here; callers pass plain `str`. The one exception is a Figure's SVG, which must come from `figures`.
+Every text is escaped here; callers pass plain `str`. The one exception is a Figure's SVG, which must come
+from `figures`.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ class Figure(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Cells are shown with str(). The first column is aligned left, the others right, unless `align` ("lrl") says else.
+    """Cells are shown with str(). `strong` is the number of the row to set off.
 
-    `strong` is the number of the row to set off.
+    The first column is aligned left, the others right, unless `align` ("lrl") says else.
     """
 
     header: Sequence[str]
@@ -87,15 +88,16 @@ def page(title: str, lead: str, sections: Sequence[Section], *, footer: str = ""
     True
     """
     body = "".join(
-        f"<section><h2>{escape(s.heading)}</h2>{''.join(_part(part) for part in s.parts)}</section>" for s in sections
+        f"<section><h2>{escape(s.heading)}</h2>{''.join(_part(part) for part in s.parts)}</section>"
+        for s in sections
     )
     end = f"<footer>{escape(footer)}</footer>" if footer else ""
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta name="color-scheme" content="light dark"><style>{_STYLE}</style></head>\n'
-        f'<body><main><header><h1>{escape(title)}</h1><p class="lead">{escape(lead)}</p></header>{body}{end}</main>'
-        "</body></html>\n"
+        f'<body><main><header><h1>{escape(title)}</h1><p class="lead">{escape(lead)}</p></header>'
+        f"{body}{end}</main></body></html>\n"
     )
 
 
@@ -123,7 +125,8 @@ def _part(part: Tiles | Figure | Table | Text | Note | Code) -> str:
 
 def _tile(tile: Tile) -> str:
     note = f'<span class="quiet">{escape(tile.note)}</span>' if tile.note else ""
-    return f'<div class="tile"><strong>{escape(tile.value)}</strong><span>{escape(tile.label)}</span>{note}</div>'
+    words = f"<strong>{escape(tile.value)}</strong><span>{escape(tile.label)}</span>{note}"
+    return f'<div class="tile">{words}</div>'
 
 
 def _table(table: Table) -> str:
@@ -131,12 +134,14 @@ def _table(table: Table) -> str:
     align = table.align or "l" + "r" * (columns - 1)
     if len(align) != columns or any(len(row) != columns for row in table.rows):
         lengths = sorted({len(row) for row in table.rows})
-        message = f"a table of {columns} columns must have rows (and align) of that length, got {lengths}, {align!r}"
+        message = (
+            f"a table of {columns} columns must have rows and align of that length, got {lengths}, {align!r}"
+        )
         raise ShapeError(message)
 
     def cells(values: Sequence[object], tag: str) -> str:
         return "".join(
-            f'<{tag}{" class=r" if side == "r" else ""}>{escape(str(value))}</{tag}>'
+            f"<{tag}{' class=r' if side == 'r' else ''}>{escape(str(value))}</{tag}>"
             for value, side in zip(values, align, strict=True)
         )
 
@@ -159,12 +164,15 @@ body{{margin:0;background:var(--fl-back);color:var(--fl-ink);font:16px/1.55 {FON
 main{{max-width:840px;margin:0 auto;padding:48px 24px 40px}}
 h1{{font-size:2rem;line-height:1.2;letter-spacing:-.015em;margin:0 0 12px;text-wrap:balance}}
 .lead{{font-size:1.15rem;color:var(--fl-soft);margin:0;max-width:44em}}
-section{{background:var(--fl-paper);border:1px solid var(--fl-grid);border-radius:12px;padding:24px 28px 28px;margin-top:24px}}
+section{{background:var(--fl-paper);border:1px solid var(--fl-grid);border-radius:12px;
+margin-top:24px;padding:24px 28px 28px}}
 h2{{font-size:1.2rem;letter-spacing:-.005em;margin:0 0 12px}}
 p{{margin:12px 0;max-width:46em}}
 .tiles{{display:grid;grid-template-columns:repeat(auto-fit,minmax(155px,1fr));gap:14px;margin:16px 0}}
-.tile{{border:1px solid var(--fl-grid);border-radius:10px;padding:14px 16px;display:flex;flex-direction:column;gap:2px}}
-.tile strong{{font-size:1.7rem;line-height:1.2;letter-spacing:-.02em;color:var(--fl-s0);font-variant-numeric:tabular-nums}}
+.tile{{border:1px solid var(--fl-grid);border-radius:10px;padding:14px 16px;
+display:flex;flex-direction:column;gap:2px}}
+.tile strong{{font-size:1.7rem;line-height:1.2;letter-spacing:-.02em;color:var(--fl-s0);
+font-variant-numeric:tabular-nums}}
 .tile span{{font-size:.9rem}}
 .tile .quiet,figcaption,caption,footer,.note{{color:var(--fl-soft);font-size:.88rem}}
 figure{{margin:28px 0 8px}}
@@ -180,8 +188,8 @@ th:last-child,td:last-child{{padding-right:0}}
 tr.strong td{{font-weight:600;color:var(--fl-s0)}}
 tbody tr:last-child td{{border-bottom:0}}
 .note{{border-left:3px solid var(--fl-s0);padding-left:14px}}
-pre{{overflow-x:auto;background:var(--fl-back);border:1px solid var(--fl-grid);border-radius:8px;padding:12px 14px;
-font:13px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}}
+pre{{overflow-x:auto;background:var(--fl-back);border:1px solid var(--fl-grid);
+border-radius:8px;padding:12px 14px;font:13px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}}
 footer{{margin-top:24px}}
 @media (max-width:560px){{main{{padding:28px 14px}}section{{padding:18px 16px}}h1{{font-size:1.6rem}}
 figure{{overflow-x:auto}}figure svg{{min-width:520px}}}}
