@@ -60,7 +60,8 @@ STYLE = (
     ".fl-figure .axis{stroke:var(--fl-soft)}.fl-figure .whisker{stroke:var(--fl-ink);stroke-width:1.5}"
     ".fl-figure .on{fill:var(--fl-paper)}"
     + "".join(
-        f".fl-figure .f{i}{{fill:var(--fl-s{i})}}.fl-figure .l{i}{{stroke:var(--fl-s{i});fill:none;stroke-width:2.5;stroke-linejoin:round}}"
+        f".fl-figure .f{i}{{fill:var(--fl-s{i})}}"
+        f".fl-figure .l{i}{{stroke:var(--fl-s{i});fill:none;stroke-width:2.5;stroke-linejoin:round}}"
         for i in range(SERIES)
     )
     + f".fl-figure .l{QUIET}{{stroke:var(--fl-soft)}}"  # a thin line in the quiet colour would be too faint

@@ -1,7 +1,7 @@
 """One self-contained page from plain data: no link, no script, no font from elsewhere.
 
     page("Title", "Lead sentence.", [
-        Section("Heading", [Tiles([Tile("12x", "faster")]), Figure(svg, "what one sees"), Note("how measured")]),
+        Section("Heading", [Tiles([Tile("12x", "faster")]), Figure(svg, "what one sees"), Note("how")]),
     ])
 
 Every text is escaped here; callers pass plain `str`. The one exception is a Figure's SVG, which must come
