@@ -38,7 +38,7 @@ class Figure(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Cells are shown with str(). `strong` is the number of the row to set off.
+    """Cells are shown with str(). `strong` is the number of the row to set off. Empty headings leave the head out.
 
     The first column is aligned left, the others right, unless `align` ("lrl") says else.
     """
@@ -150,10 +150,8 @@ def _table(table: Table) -> str:
         for number, row in enumerate(table.rows)
     )
     caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
-    return (
-        f'<div class="scroll"><table>{caption}<thead><tr>{cells(table.header, "th")}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
-    )
+    head = f"<thead><tr>{cells(table.header, 'th')}</tr></thead>" if any(table.header) else ""
+    return f'<div class="scroll"><table>{caption}{head}<tbody>{rows}</tbody></table></div>'
 
 
 _STYLE = f"""
@@ -185,6 +183,7 @@ th{{text-align:left;font-weight:600;color:var(--fl-soft);font-size:.84rem;vertic
 th,td{{padding:7px 16px 7px 0;border-bottom:1px solid var(--fl-grid)}}
 th:last-child,td:last-child{{padding-right:0}}
 .r{{text-align:right}}
+td.r{{white-space:nowrap}}
 tr.strong td{{font-weight:600;color:var(--fl-s0)}}
 tbody tr:last-child td{{border-bottom:0}}
 .note{{border-left:3px solid var(--fl-s0);padding-left:14px}}
