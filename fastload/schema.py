@@ -11,15 +11,14 @@ import numpy as np
 
 from fastload.errors import SchemaError, UnknownFieldError
 
+# In the order of the format's dtype numbers (csrc/core/layout.h). bfloat16 is a bit pattern that torch shows as
+# torch.bfloat16; string and bytes are runs of uint8.
 NUMPY_DTYPES: dict[str, np.dtype] = {
-    name: np.dtype(name)
+    name: np.dtype({"bfloat16": "uint16", "string": "uint8", "bytes": "uint8"}.get(name, name))
     for name in (
-        "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split()
+        "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 bfloat16 float32 float64 string bytes".split()
     )
 }
-NUMPY_DTYPES["bfloat16"] = np.dtype(np.uint16)  # the bit pattern; torch shows it as torch.bfloat16
-NUMPY_DTYPES["string"] = NUMPY_DTYPES["bytes"] = np.dtype(np.uint8)
-
 DTYPES = tuple(NUMPY_DTYPES)
 MAX_NAME_BYTES = 255
 MAX_DIMENSIONS = 8

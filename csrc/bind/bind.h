@@ -1,0 +1,42 @@
+// Shared by the binding files: each registers one concept of csrc/core under the same name, and holds no logic.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <memory>
+#include <string>
+
+#include "buffer.h"
+#include "gather.h"
+#include "layout.h"
+
+namespace fastload::bind {
+
+namespace py = pybind11;
+
+void register_errors(py::module_& module);
+void register_checksum(py::module_& module);
+void register_codec(py::module_& module);
+void register_permutation(py::module_& module);
+void register_layout(py::module_& module);
+void register_source(py::module_& module);
+void register_shard_reader(py::module_& module);
+void register_shard_writer(py::module_& module);
+void register_row_reader(py::module_& module);
+void register_prefetcher(py::module_& module);
+
+py::dtype numpy_dtype(Dtype dtype);
+
+// A list with, per field, (values, lengths, offsets, valid) as arrays over the batch's own memory; None where absent.
+py::list to_python(const Batch& batch, const std::vector<FieldSpec>& fields);
+
+// The memory of a C-contiguous array, or null for None. The caller keeps the array.
+template <class T>
+const T* pointer_or_null(const py::object& array) {
+  if (array.is_none()) return nullptr;
+  return static_cast<const T*>(py::array::ensure(array).data());
+}
+
+}  // namespace fastload::bind

@@ -1,0 +1,16 @@
+#include "bind.h"
+
+PYBIND11_MODULE(_core, module) {
+  using namespace fastload::bind;
+  module.doc() = "The block engine of fastload: private, its public faces are in the Python package.";
+  register_errors(module);
+  register_checksum(module);
+  register_codec(module);
+  register_permutation(module);
+  register_layout(module);
+  register_source(module);
+  register_shard_reader(module);
+  register_shard_writer(module);
+  register_row_reader(module);
+  register_prefetcher(module);
+}

@@ -1,0 +1,118 @@
+#include "prefetcher.h"
+
+#include "bind.h"
+
+namespace fastload::bind {
+namespace {
+
+constexpr double kSignalCheck_s = 0.05;  // how long Ctrl-C may go unseen
+
+py::object wrap(const std::shared_ptr<Buffer>& buffer, const py::dtype& dtype, std::vector<py::ssize_t> shape) {
+  if (!buffer) return py::none();
+  const py::capsule owner(new std::shared_ptr<Buffer>(buffer),
+                          [](void* held) { delete static_cast<std::shared_ptr<Buffer>*>(held); });
+  return py::array(dtype, std::move(shape), buffer->data(), owner);
+}
+
+EpochOptions to_options(uint64_t batch_rows, bool drop_last, bool shuffle, uint64_t seed, uint64_t epoch,
+                        std::vector<uint32_t> blocks, bool pad) {
+  EpochOptions options;
+  options.batch_rows = batch_rows;
+  options.drop_last = drop_last;
+  options.shuffle = shuffle;
+  options.pad = pad;
+  options.seed = seed;
+  options.epoch = epoch;
+  options.blocks = std::move(blocks);
+  return options;
+}
+
+// The next batch as to_python() gives it, or None at the end. While it waits for the threads it lets go of the GIL and
+// looks for Ctrl-C; a batch that is ready costs no release: taking the GIL back can cost 5 ms beside a busy thread.
+py::object next(Epoch& self, const Engine& engine, double timeout_s) {
+  Batch batch;
+  double waited_s = 0;
+  for (;;) {
+    Epoch::Status status;
+    if (engine.threads() == 0) {
+      py::gil_scoped_release release;
+      status = self.try_next(&batch);
+    } else {
+      status = self.try_next(&batch);
+    }
+    if (status == Epoch::Status::finished) return py::none();
+    if (status == Epoch::Status::ready) return to_python(batch, engine.source().fields());
+    if (timeout_s > 0 && waited_s >= timeout_s) PyErr_SetString(PyExc_TimeoutError, "no batch came in time");
+    if (PyErr_Occurred() || PyErr_CheckSignals() != 0) throw py::error_already_set();
+    py::gil_scoped_release release;
+    self.wait(kSignalCheck_s);
+    waited_s += kSignalCheck_s;
+  }
+}
+
+py::array_t<int64_t> global_rows(const Epoch& self, const Engine& engine, uint64_t position, uint64_t count) {
+  const Order& order = self.order();
+  std::vector<uint64_t> starts{0};
+  for (uint32_t rows : engine.source().block_rows()) starts.push_back(starts.back() + rows);
+  py::array_t<int64_t> out(static_cast<py::ssize_t>(count));
+  std::vector<RowRef> refs;
+  for (uint64_t done = 0; done < count;) {
+    const uint64_t w = order.window_at(position + done);
+    const Window& window = order.windows()[w];
+    const uint64_t n = std::min(count - done, window.first_position + window.rows - position - done);
+    refs.resize(n);
+    order.locate(w, position + done, n, refs.data());
+    for (uint64_t i = 0; i < n; ++i) out.mutable_at(static_cast<py::ssize_t>(done + i)) = static_cast<int64_t>(starts[refs[i].block] + refs[i].row);
+    done += n;
+  }
+  return out;
+}
+
+}  // namespace
+
+py::list to_python(const Batch& batch, const std::vector<FieldSpec>& fields) {
+  py::list out;
+  const auto rows = static_cast<py::ssize_t>(batch.rows);
+  for (size_t f = 0; f < fields.size(); ++f) {
+    const FieldBatch& field = batch.fields[f];
+    const auto width = static_cast<py::ssize_t>(field.width);
+    std::vector<py::ssize_t> shape{rows};
+    if (field.lengths) shape.push_back(width);
+    if (field.offsets) shape = {width};
+    for (uint64_t size : fields[f].shape) shape.push_back(static_cast<py::ssize_t>(size));
+    out.append(py::make_tuple(wrap(field.values, numpy_dtype(fields[f].dtype), shape),
+                              wrap(field.lengths, py::dtype::of<int64_t>(), {rows}),
+                              wrap(field.offsets, py::dtype::of<int64_t>(), {rows + 1}),
+                              wrap(field.valid, py::dtype::of<bool>(), {rows})));
+  }
+  return out;
+}
+
+void register_prefetcher(py::module_& module) {
+  py::class_<Epoch, std::shared_ptr<Epoch>>(module, "Epoch")
+      .def("next", &next, py::arg("engine"), py::arg("timeout_s") = 0.0)
+      .def("rows", &global_rows, py::arg("engine"), py::arg("position"), py::arg("count"))
+      .def_property_readonly("num_rows", [](const Epoch& self) { return self.order().rows(); })
+      .def_property_readonly("window_rows", [](const Epoch& self) {
+        std::vector<uint64_t> rows;
+        for (const Window& window : self.order().windows()) rows.push_back(window.rows);
+        return rows;
+      })
+      .def_property_readonly("batches", &Epoch::batches)
+      .def_property_readonly("waited_s", &Epoch::waited_s);
+  py::class_<Engine, std::shared_ptr<Engine>>(module, "Engine")
+      .def(py::init([](std::shared_ptr<Source> source, unsigned threads, uint64_t memory_bytes, uint64_t prefetch_bytes,
+                       uint64_t prefetch_batches) {
+             return Engine::create(source, EngineOptions{threads, memory_bytes, prefetch_bytes, prefetch_batches});
+           }),
+           py::arg("source"), py::arg("threads"), py::arg("memory_bytes"), py::arg("prefetch_bytes"),
+           py::arg("prefetch_batches") = 0, py::keep_alive<1, 2>())
+      .def_property_readonly("holds_everything", &Engine::holds_everything)
+      .def("start", [](Engine& self, uint64_t batch_rows, bool drop_last, bool shuffle, uint64_t seed, uint64_t epoch,
+                       std::vector<uint32_t> blocks, bool pad, const Epoch* after) {
+        return self.start(to_options(batch_rows, drop_last, shuffle, seed, epoch, std::move(blocks), pad), after);
+      }, py::arg("batch_rows"), py::arg("drop_last"), py::arg("shuffle"), py::arg("seed"), py::arg("epoch"),
+           py::arg("blocks"), py::arg("pad"), py::arg("after").none(true), py::keep_alive<0, 1>());
+}
+
+}  // namespace fastload::bind

@@ -1,0 +1,104 @@
+#include "block_store.h"
+
+#include <algorithm>
+
+namespace fastload {
+
+BlockStore::BlockStore(const Source& source, bool copy_raw)
+    : source_(source),
+      copy_raw_(copy_raw),
+      places_(source.block_rows().size()),
+      states_(source.block_rows().size(), BlockState::empty),
+      views_(source.block_rows().size() * source.fields().size()) {}
+
+std::unique_ptr<BlockStore> BlockStore::resident(const Source& source, bool copy_raw) {
+  std::unique_ptr<BlockStore> store(new BlockStore(source, copy_raw));
+  uint64_t end = 0;
+  for (uint32_t block = 0; block < store->places_.size(); ++block) {
+    store->places_[block] = end;
+    end += source.decoded_bytes(block, copy_raw);
+  }
+  store->memory_ = Buffer(end);
+  return store;
+}
+
+std::unique_ptr<BlockStore> BlockStore::rotating(const Source& source, const Order& order, uint64_t max_arenas,
+                                                 uint64_t memory_bytes) {
+  std::unique_ptr<BlockStore> store(new BlockStore(source, false));
+  uint64_t arena_bytes = 0;
+  for (const Window& window : order.windows()) {
+    uint64_t bytes = 0;
+    for (uint64_t i = window.first_block; i < window.first_block + window.blocks; ++i)
+      bytes += source.decoded_bytes(order.sequence()[i], false);
+    arena_bytes = std::max(arena_bytes, bytes);
+  }
+  const uint64_t fitting = arena_bytes ? memory_bytes / arena_bytes : max_arenas;
+  const uint64_t arenas = std::max<uint64_t>(1, std::min<uint64_t>({max_arenas, fitting, order.windows().size()}));
+  for (size_t w = 0; w < order.windows().size(); ++w) {
+    const Window& window = order.windows()[w];
+    uint64_t end = w % arenas * arena_bytes;
+    for (uint64_t i = window.first_block; i < window.first_block + window.blocks; ++i) {
+      store->places_[order.sequence()[i]] = end;
+      end += source.decoded_bytes(order.sequence()[i], false);
+    }
+  }
+  store->memory_ = Buffer(arenas * arena_bytes);
+  store->arenas_ = arenas;
+  return store;
+}
+
+void BlockStore::release(const Order& order, const Window& window) {
+  for (uint64_t i = window.first_block; i < window.first_block + window.blocks; ++i)
+    states_[order.sequence()[i]] = BlockState::empty;
+}
+
+std::shared_ptr<const CachedBlock> BlockCache::get(uint32_t block) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  for (;;) {
+    const auto found = entries_.find(block);
+    if (found == entries_.end()) break;
+    if (found->second.cached) {
+      recency_.splice(recency_.begin(), recency_, found->second.recency);
+      return found->second.cached;
+    }
+    decoded_.wait(lock);
+  }
+  const uint64_t size_bytes = source_.decoded_bytes(block, false);
+  make_room(size_bytes);
+  recency_.push_front(block);
+  entries_[block] = {nullptr, recency_.begin(), size_bytes};
+  used_bytes_ += size_bytes;
+  lock.unlock();
+  std::shared_ptr<CachedBlock> cached;
+  try {
+    cached = std::make_shared<CachedBlock>();
+    cached->memory = Buffer(size_bytes);
+    cached->views.resize(source_.fields().size());
+    Buffer scratch;
+    source_.load(block, false, cached->memory.data(), scratch, cached->views.data());
+  } catch (...) {
+    lock.lock();
+    recency_.erase(entries_[block].recency);
+    entries_.erase(block);
+    used_bytes_ -= size_bytes;
+    decoded_.notify_all();
+    throw;
+  }
+  lock.lock();
+  entries_[block].cached = cached;
+  decoded_.notify_all();
+  return cached;
+}
+
+void BlockCache::make_room(uint64_t size_bytes) {
+  for (auto at = recency_.end(); at != recency_.begin() && used_bytes_ + size_bytes > memory_bytes_;) {
+    --at;
+    const auto entry = entries_.find(*at);
+    if (!entry->second.cached) continue;  // being decoded
+    used_bytes_ -= entry->second.size_bytes;
+    entries_.erase(entry);
+    at = recency_.erase(at);
+  }
+}
+
+}  // namespace fastload

@@ -1,0 +1,87 @@
+// Decoded blocks in memory, within a budget.
+#pragma once
+
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <condition_variable>
+#include <unordered_map>
+#include <vector>
+
+#include "buffer.h"
+#include "gather.h"
+#include "order.h"
+#include "source.h"
+
+namespace fastload {
+
+enum class BlockState : uint8_t { empty, loading, ready };
+
+// The blocks of a source, at places fixed beforehand in one piece of memory on huge pages. Two uses:
+// resident: every block has its own place, and stays (the data fit the budget);
+// rotating: the windows of an order take turns in arenas of the size of the largest window.
+// Not thread-safe by itself: states belong to whoever holds the engine's lock; load() of one block is one thread's.
+class BlockStore {
+ public:
+  static std::unique_ptr<BlockStore> resident(const Source& source, bool copy_raw);
+  // At most `max_arenas`, and no more than fit `memory_bytes`, but always one.
+  static std::unique_ptr<BlockStore> rotating(const Source& source, const Order& order, uint64_t max_arenas,
+                                              uint64_t memory_bytes);
+
+  uint64_t arenas() const { return arenas_; }  // windows that have a place at the same time
+
+  BlockState state(uint32_t block) const { return states_[block]; }
+  void set_state(uint32_t block, BlockState state) { states_[block] = state; }
+  // Blocks of a window that is over make room: they are empty again.
+  void release(const Order& order, const Window& window);
+  void load(uint32_t block, Buffer& scratch) { source_.load(block, copy_raw_, place(block), scratch, views(block)); }
+
+  const FieldRows* views() const { return views_.data(); }
+  uint64_t size_bytes() const { return memory_.size_bytes(); }
+
+ private:
+  BlockStore(const Source& source, bool copy_raw);
+  uint8_t* place(uint32_t block) { return memory_.data() + places_[block]; }
+  FieldRows* views(uint32_t block) { return views_.data() + block * source_.fields().size(); }
+
+  const Source& source_;
+  const bool copy_raw_;
+  std::vector<uint64_t> places_;  // per block, in memory_
+  Buffer memory_;
+  std::vector<BlockState> states_;
+  BlockViews views_;
+  uint64_t arenas_ = UINT64_MAX;
+};
+
+// A block decoded for random access, kept alive by its users.
+struct CachedBlock {
+  Buffer memory;
+  std::vector<FieldRows> views;
+};
+
+// The most recently used blocks of a source, up to `memory_bytes` (and always the one being used). Thread-safe: several
+// threads may decode different blocks at once; one asking for a block that another is decoding waits for it.
+class BlockCache {
+ public:
+  BlockCache(const Source& source, uint64_t memory_bytes) : source_(source), memory_bytes_(memory_bytes) {}
+  std::shared_ptr<const CachedBlock> get(uint32_t block);
+
+ private:
+  struct Entry {
+    std::shared_ptr<const CachedBlock> cached;  // null while it is being decoded
+    std::list<uint32_t>::iterator recency;
+    uint64_t size_bytes = 0;
+  };
+  void make_room(uint64_t size_bytes);
+
+  const Source& source_;
+  const uint64_t memory_bytes_;
+  std::mutex mutex_;
+  std::condition_variable decoded_;
+  std::unordered_map<uint32_t, Entry> entries_;
+  std::list<uint32_t> recency_;  // first: used last
+  uint64_t used_bytes_ = 0;
+};
+
+}  // namespace fastload

@@ -1,0 +1,181 @@
+#include "gather.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "errors.h"
+#include "mapped_file.h"
+
+namespace fastload {
+namespace {
+
+constexpr size_t kPrefetchRows = 12;  // how far ahead of the copy the caches are told
+constexpr uint64_t kCacheLine = 64;
+constexpr uint64_t kPrefetchBytes = 512;  // beyond that the hardware's own prefetcher follows
+
+inline void prefetch_row(const uint8_t* row, uint64_t row_bytes) {
+  const uint64_t bytes = std::min(row_bytes, kPrefetchBytes);
+  for (uint64_t at = 0; at < bytes; at += kCacheLine) __builtin_prefetch(row + at);
+  __builtin_prefetch(row + bytes - 1);
+}
+
+struct FixedColumn {
+  const FieldRows* views;  // of this field; of block b at views[b * fields]
+  size_t fields;
+  uint8_t* out;
+
+  const uint8_t* row(const RowRef& ref) const {
+    const FieldRows& view = views[ref.block * fields];
+    return view.data + ref.row * view.stride_bytes;
+  }
+};
+
+template <uint64_t kRowBytes>
+void copy_small(const FixedColumn& column, const RowRef* refs, size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    if (i + kPrefetchRows < count) __builtin_prefetch(column.row(refs[i + kPrefetchRows]));
+    std::memcpy(column.out + i * kRowBytes, column.row(refs[i]), kRowBytes);
+  }
+}
+
+void copy_rows(const FixedColumn& column, uint64_t row_bytes, const RowRef* refs, size_t count) {
+  switch (row_bytes) {
+    case 1: return copy_small<1>(column, refs, count);
+    case 2: return copy_small<2>(column, refs, count);
+    case 4: return copy_small<4>(column, refs, count);
+    case 8: return copy_small<8>(column, refs, count);
+    default: break;
+  }
+  for (size_t i = 0; i < std::min(kPrefetchRows, count); ++i) prefetch_row(column.row(refs[i]), row_bytes);
+  for (size_t i = 0; i < count; ++i) {
+    if (i + kPrefetchRows < count) prefetch_row(column.row(refs[i + kPrefetchRows]), row_bytes);
+    std::memcpy(column.out + i * row_bytes, column.row(refs[i]), row_bytes);
+  }
+}
+
+[[noreturn]] void fail_lost() {
+  fail(Cause::map_lost, "a mapped file was cut short, or its storage failed, while rows were read from it; restore "
+                        "the file and open the data set again");
+}
+
+}  // namespace
+
+uint64_t Batch::size_bytes() const {
+  uint64_t bytes = 0;
+  for (const FieldBatch& field : fields)
+    for (const auto* buffer : {&field.values, &field.lengths, &field.offsets, &field.valid})
+      if (*buffer) bytes += (*buffer)->size_bytes();
+  return bytes;
+}
+
+BatchBuilder::BatchBuilder(const std::vector<FieldSpec>& fields, uint64_t rows, uint64_t parts, bool pad,
+                           BufferPool& pool)
+    : fields_(fields), pad_(pad), pool_(pool), parts_(parts) {
+  batch_.rows = rows;
+  batch_.fields.resize(fields.size());
+  for (size_t f = 0; f < fields.size(); ++f) {
+    if (!fields[f].is_ragged()) batch_.fields[f].values = pool.take(rows * fields[f].row_bytes());
+    if (fields[f].nullable) batch_.fields[f].valid = pool.take(rows);
+  }
+}
+
+void BatchBuilder::fill(const GatherTask& task, uint64_t part_index, uint64_t first_row) {
+  Part& part = parts_[part_index];
+  part.first_row = first_row;
+  part.runs.resize(fields_.size());
+  part.kept.resize(fields_.size());
+  bool sound = true;
+  for (size_t f = 0; f < fields_.size(); ++f) part.runs[f].resize(fields_[f].is_ragged() ? task.count : 0);
+  const auto work = [&] {
+    for (size_t f = 0; f < fields_.size(); ++f) {
+      const FieldSpec& field = fields_[f];
+      const FieldRows* views = task.views + f;
+      if (field.nullable) {
+        uint8_t* valid = batch_.fields[f].valid->data() + first_row;
+        for (size_t i = 0; i < task.count; ++i)
+          valid[i] = views[task.refs[i].block * fields_.size()].is_valid(task.refs[i].row);
+      }
+      if (!field.is_ragged()) {
+        const uint64_t row_bytes = field.row_bytes();
+        const FixedColumn column{views, fields_.size(), batch_.fields[f].values->data() + first_row * row_bytes};
+        copy_rows(column, row_bytes, task.refs, task.count);
+        continue;
+      }
+      Run* runs = part.runs[f].data();
+      for (size_t i = 0; i < task.count; ++i) {
+        const FieldRows& view = views[task.refs[i].block * fields_.size()];
+        const uint64_t begin = view.begin(task.refs[i].row), end = view.begin(task.refs[i].row + 1);
+        if (begin > end || end > view.elements) {
+          sound = false;
+          return;
+        }
+        runs[i] = {view.data + begin * field.element_bytes(), end - begin};
+        prefetch_row(runs[i].data, std::max<uint64_t>(1, runs[i].elements * field.element_bytes()));
+      }
+    }
+  };
+  const bool lost = task.guard ? !guarded(work) : (work(), false);
+  if (lost || !sound) fail_lost();
+  for (size_t f = 0; f < fields_.size(); ++f) {
+    if (!fields_[f].is_ragged() || (parts_.size() == 1 && !task.guard)) continue;
+    // The views may go before the other parts are there (or the map may fail): keep a copy of these rows.
+    uint64_t bytes = 0;
+    for (const Run& run : part.runs[f]) bytes += run.elements * fields_[f].element_bytes();
+    part.kept[f].resize(bytes);
+    uint8_t* to = part.kept[f].data();
+    const auto keep = [&] {
+      for (Run& run : part.runs[f]) {
+        const uint64_t run_bytes = run.elements * fields_[f].element_bytes();
+        if (run_bytes) std::memcpy(to, run.data, run_bytes);
+        run.data = to;
+        to += run_bytes;
+      }
+    };
+    if (!guarded(keep)) fail_lost();
+  }
+  if (parts_.size() == 1)  // now, while the views are there
+    for (size_t f = 0; f < fields_.size(); ++f)
+      if (fields_[f].is_ragged()) lay_out(f, parts_);
+}
+
+Batch BatchBuilder::finish() {
+  if (parts_.size() > 1)
+    for (size_t f = 0; f < fields_.size(); ++f)
+      if (fields_[f].is_ragged()) lay_out(f, parts_);
+  return std::move(batch_);
+}
+
+// Lengths first, then memory of the right size, then the values.
+void BatchBuilder::lay_out(size_t f, const std::vector<Part>& parts) {
+  FieldBatch& out = batch_.fields[f];
+  const uint64_t element_bytes = fields_[f].element_bytes();
+  const bool pad = pad_ && !fields_[f].is_text();
+  uint64_t longest = 0, total = 0;
+  for (const Part& part : parts)
+    for (const Run& run : part.runs[f]) {
+      longest = std::max(longest, run.elements);
+      total += run.elements;
+    }
+  out.width = pad ? longest : total;
+  out.values = pool_.take((pad ? batch_.rows * longest : total) * element_bytes);
+  auto& marks = pad ? out.lengths : out.offsets;
+  marks = pool_.take((batch_.rows + 1) * sizeof(int64_t));
+  auto* mark = reinterpret_cast<int64_t*>(marks->data());
+  std::vector<const Part*> ordered;
+  for (const Part& part : parts) ordered.push_back(&part);
+  std::sort(ordered.begin(), ordered.end(), [](auto* a, auto* b) { return a->first_row < b->first_row; });
+  uint8_t* to = out.values->data();
+  int64_t offset = 0;
+  for (const Part* part : ordered)
+    for (const Run& run : part->runs[f]) {
+      const uint64_t run_bytes = run.elements * element_bytes;
+      if (run_bytes) std::memcpy(to, run.data, run_bytes);
+      *mark++ = pad ? static_cast<int64_t>(run.elements) : offset;
+      offset += static_cast<int64_t>(run.elements);
+      if (pad && longest > run.elements) std::memset(to + run_bytes, 0, longest * element_bytes - run_bytes);
+      to += pad ? longest * element_bytes : run_bytes;
+    }
+  if (!pad) *mark = offset;
+}
+
+}  // namespace fastload

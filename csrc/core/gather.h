@@ -1,0 +1,73 @@
+// Rows from decoded blocks into the memory of a batch.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "buffer.h"
+#include "order.h"
+#include "source.h"
+
+namespace fastload {
+
+// One field of a finished batch. Ragged fields that are padded carry `lengths`, others `offsets`.
+struct FieldBatch {
+  std::shared_ptr<Buffer> values;
+  std::shared_ptr<Buffer> lengths;  // int64[rows]
+  std::shared_ptr<Buffer> offsets;  // int64[rows + 1]
+  std::shared_ptr<Buffer> valid;    // uint8[rows], 1 = present
+  uint64_t width = 0;               // padded: elements of the longest row; else elements of all rows
+};
+
+struct Batch {
+  uint64_t rows = 0;
+  std::vector<FieldBatch> fields;
+  uint64_t size_bytes() const;
+};
+
+// Where the blocks of a source lie: [block * fields + field].
+using BlockViews = std::vector<FieldRows>;
+
+// What to gather. Rows are given as (block, row); blocks index `views`.
+struct GatherTask {
+  const std::vector<FieldSpec>* fields;
+  const FieldRows* views;
+  const RowRef* refs;
+  size_t count;
+  bool guard;  // some rows lie in a file map
+};
+
+// A batch under construction. Parts may be filled by several threads at once: each holds its own rows.
+class BatchBuilder {
+ public:
+  // pad : ragged numeric fields become rectangles filled up with zeros; else values and offsets. Text is never padded.
+  BatchBuilder(const std::vector<FieldSpec>& fields, uint64_t rows, uint64_t parts, bool pad, BufferPool& pool);
+
+  // Fills rows first_row .. first_row + task.count of the batch. Views may be given up once this returns.
+  void fill(const GatherTask& task, uint64_t part, uint64_t first_row);
+  // After every part was filled.
+  Batch finish();
+
+ private:
+  struct Run {
+    const uint8_t* data;
+    uint64_t elements;
+  };
+  struct Part {
+    uint64_t first_row = 0;
+    std::vector<std::vector<Run>> runs;      // per field, ragged ones only
+    std::vector<std::vector<uint8_t>> kept;  // copies of the runs where the views do not outlive fill()
+  };
+
+  void lay_out(size_t field, const std::vector<Part>& parts);
+
+  const std::vector<FieldSpec>& fields_;
+  const bool pad_;
+  BufferPool& pool_;
+  Batch batch_;
+  std::vector<Part> parts_;
+};
+
+}  // namespace fastload

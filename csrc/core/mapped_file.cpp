@@ -1,0 +1,104 @@
+#include "mapped_file.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <mutex>
+
+#include "errors.h"
+
+namespace fastload {
+namespace {
+
+thread_local sigjmp_buf* active_guard = nullptr;
+struct sigaction previous_action;
+
+void on_bus_error(int signal, siginfo_t* info, void* context) {
+  if (active_guard) siglongjmp(*active_guard, 1);
+  if (previous_action.sa_flags & SA_SIGINFO) {
+    previous_action.sa_sigaction(signal, info, context);
+  } else if (previous_action.sa_handler != SIG_DFL && previous_action.sa_handler != SIG_IGN) {
+    previous_action.sa_handler(signal);
+  } else {
+    ::signal(signal, SIG_DFL);  // returning repeats the fault, now with the default action
+  }
+}
+
+void install_guard() {
+  static std::mutex mutex;
+  std::lock_guard<std::mutex> lock(mutex);
+  struct sigaction current;
+  sigaction(SIGBUS, nullptr, &current);
+  if ((current.sa_flags & SA_SIGINFO) && current.sa_sigaction == on_bus_error) return;
+  struct sigaction ours;
+  std::memset(&ours, 0, sizeof ours);
+  ours.sa_sigaction = on_bus_error;
+  ours.sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK;  // no-defer: a long jump leaves no signal blocked
+  sigemptyset(&ours.sa_mask);
+  previous_action = current;
+  sigaction(SIGBUS, &ours, nullptr);
+}
+
+}  // namespace
+
+bool run_guarded(void (*body)(void*), void* argument) {
+  sigjmp_buf here;
+  sigjmp_buf* const outer = active_guard;
+  if (sigsetjmp(here, 0) != 0) {
+    active_guard = outer;
+    return false;
+  }
+  active_guard = &here;
+  body(argument);
+  active_guard = outer;
+  return true;
+}
+
+MappedFile::MappedFile(const std::string& path) : path_(path) {
+  descriptor_ = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor_ < 0) fail(Cause::file_io, "cannot open '" + path + "': " + std::strerror(errno));
+  struct stat status;
+  const bool is_file = fstat(descriptor_, &status) == 0 && S_ISREG(status.st_mode);
+  if (!is_file) {
+    close(descriptor_);
+    fail(Cause::file_io, "cannot map '" + path + "': not a regular file");
+  }
+  size_bytes_ = static_cast<uint64_t>(status.st_size);
+  if (size_bytes_ == 0) return;  // nothing to map; the layout check says what is wrong
+  void* address = mmap(nullptr, size_bytes_, PROT_READ, MAP_SHARED, descriptor_, 0);
+  if (address == MAP_FAILED) {
+    const int reason = errno;
+    close(descriptor_);
+    fail(Cause::file_io, "cannot map '" + path + "': " + std::strerror(reason));
+  }
+  data_ = static_cast<const uint8_t*>(address);
+  install_guard();
+}
+
+MappedFile::~MappedFile() {
+  if (data_) munmap(const_cast<uint8_t*>(data_), size_bytes_);
+  if (descriptor_ >= 0) close(descriptor_);
+}
+
+void MappedFile::will_need(uint64_t offset, uint64_t size_bytes) const {
+  const uint64_t page = 4096;
+  const uint64_t from = offset / page * page;
+  if (from < size_bytes_) {
+    const uint64_t length = std::min(size_bytes_, offset + size_bytes) - from;
+    madvise(const_cast<uint8_t*>(data_) + from, length, MADV_WILLNEED);
+  }
+}
+
+bool MappedFile::is_whole() const {
+  struct stat status;
+  return fstat(descriptor_, &status) == 0 && static_cast<uint64_t>(status.st_size) == size_bytes_;
+}
+
+}  // namespace fastload

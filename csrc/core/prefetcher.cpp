@@ -1,0 +1,422 @@
+#include "prefetcher.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <numeric>
+
+#include "errors.h"
+
+namespace fastload {
+namespace {
+
+constexpr uint64_t kReadAheadBytes = uint64_t{32} << 20;       // stored bytes asked for before they are decoded
+constexpr uint64_t kSequentialWindowBytes = uint64_t{4} << 20;  // without shuffling, small windows flow best
+constexpr uint64_t kSequentialArenas = 4;
+constexpr uint64_t kAlways = UINT64_MAX;
+
+uint64_t physical_memory_bytes() {
+  return static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGE_SIZE));
+}
+
+}  // namespace
+
+// What is known of one batch while it is made.
+struct BatchSlot {
+  std::unique_ptr<BatchBuilder> builder;
+  uint64_t parts_left = 0;
+  uint64_t size_bytes = 0;
+  bool done = false;
+  Batch batch;
+};
+
+struct EpochWork {
+  EpochOptions options;
+  std::shared_ptr<const Order> order;
+  BlockStore* store = nullptr;            // null until the epoch may begin
+  std::unique_ptr<BlockStore> own_store;  // rotating
+  std::shared_ptr<EpochWork> after;       // drained before this one begins
+  uint64_t batches = 0, rows = 0;
+
+  uint64_t next_load = 0;      // in order->sequence()
+  uint64_t next_read_ahead = 0, read_ahead_bytes = 0;
+  uint64_t loaded_until = 0;   // all blocks of the sequence before this one are loaded
+  uint64_t next_position = 0;  // first row of the next part to gather
+  uint64_t windows_over = 0;   // windows whose rows have all been gathered
+  std::vector<uint64_t> window_rows_left;
+
+  uint64_t next_delivery = 0;   // batch the consumer gets next
+  std::deque<BatchSlot> slots;  // of batches next_delivery, next_delivery + 1, ...
+  uint64_t waiting_batches = 0, waiting_bytes = 0;
+  std::condition_variable ready;
+
+  uint64_t failed_window = kAlways;  // nothing is gathered from here on
+  std::exception_ptr error;
+  bool cancelled = false;
+
+  bool is_gathered() const { return windows_over == window_rows_left.size() || cancelled || error; }
+  bool has_news() const {
+    return (!slots.empty() && slots.front().done) || next_delivery >= batches || must_throw();
+  }
+  bool must_throw() const {
+    return error && order->window_at(batch_end(next_delivery) - 1) >= failed_window;
+  }
+  uint64_t batch_begin(uint64_t batch) const { return batch * options.batch_rows; }
+  uint64_t batch_end(uint64_t batch) const { return std::min(rows, (batch + 1) * options.batch_rows); }
+};
+
+struct Engine::Job {
+  std::shared_ptr<EpochWork> epoch;
+  bool is_load = false;
+  uint64_t window = 0;
+  // load
+  uint32_t block = 0;
+  uint64_t read_ahead_from = 0, read_ahead_to = 0;
+  // gather
+  uint64_t batch = 0, position = 0, rows = 0, part = 0;
+  BatchSlot* slot = nullptr;
+};
+
+std::shared_ptr<Engine> Engine::create(std::shared_ptr<const Source> source, const EngineOptions& options) {
+  std::shared_ptr<Engine> engine(new Engine(std::move(source), options), [](Engine* owned) {
+    if (!owned->is_forked()) delete owned;
+  });
+  Engine* const self = engine.get();
+  for (unsigned i = 0; i < options.threads; ++i) engine->threads_.emplace_back([self] { self->work(); });
+  return engine;
+}
+
+Engine::Engine(std::shared_ptr<const Source> source, const EngineOptions& options)
+    : source_(std::move(source)),
+      options_(options),
+      owner_process_(getpid()),
+      pool_(std::make_shared<BufferPool>(options.prefetch_bytes)) {
+  const auto blocks = static_cast<uint32_t>(source_->block_rows().size());
+  uint64_t all_bytes = 0, coded_bytes = 0, largest = 0;
+  for (uint32_t block = 0; block < blocks; ++block) {
+    const uint64_t bytes = source_->decoded_bytes(block, true);
+    all_bytes += bytes;
+    coded_bytes += source_->decoded_bytes(block, false);
+    largest = std::max(largest, source_->decoded_bytes(block, false));
+    window_costs_.push_back(bytes);
+  }
+  if (largest > options_.memory_bytes)
+    fail(Cause::argument, "memory_bytes must hold the largest decoded block, which has " + std::to_string(largest) +
+                              " bytes; got " + std::to_string(options_.memory_bytes));
+  if (all_bytes <= options_.memory_bytes) {
+    copy_raw_ = true;  // from huge pages rows are gathered twice as fast as from a file's map
+    resident_ = BlockStore::resident(*source_, copy_raw_);
+  } else if (coded_bytes <= options_.memory_bytes && all_bytes <= physical_memory_bytes() / 4 * 3) {
+    in_map_ = true;  // raw chunks are served by the map; the page cache holds them
+    resident_ = BlockStore::resident(*source_, copy_raw_);
+  } else {
+    in_map_ = coded_bytes < all_bytes;
+  }
+}
+
+Engine::~Engine() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    stopping_ = true;
+  }
+  work_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
+}
+
+bool Engine::is_forked() const { return getpid() != owner_process_; }
+
+std::shared_ptr<const Order> Engine::order(const EpochOptions& options) const {
+  OrderOptions order;
+  order.shuffle = options.shuffle;
+  order.seed = options.seed;
+  order.epoch = options.epoch;
+  order.blocks = options.blocks;
+  if (!options.shuffle)
+    order.window_bytes = std::min(kSequentialWindowBytes, options_.memory_bytes / kSequentialArenas);
+  else if (!resident_)
+    order.window_bytes = options_.memory_bytes;
+  return std::make_shared<const Order>(source_->block_rows(), window_costs_, order);
+}
+
+std::shared_ptr<Epoch> Engine::start(const EpochOptions& options, const Epoch* after) {
+  if (options.batch_rows == 0) fail(Cause::argument, "batch_size must be at least 1, got 0");
+  if (is_forked()) fail(Cause::closed, "this engine belongs to the parent process; open the data set again after fork");
+  source_->check_whole();
+  auto epoch = std::make_shared<EpochWork>();
+  epoch->options = options;
+  epoch->order = order(options);
+  const uint64_t all_rows = epoch->order->rows();
+  epoch->batches = options.drop_last ? all_rows / options.batch_rows
+                                     : (all_rows + options.batch_rows - 1) / options.batch_rows;
+  epoch->rows = std::min(all_rows, epoch->batches * options.batch_rows);
+  for (const Window& window : epoch->order->windows()) {
+    const uint64_t begin = std::min(epoch->rows, window.first_position);
+    epoch->window_rows_left.push_back(std::min(epoch->rows, window.first_position + window.rows) - begin);
+  }
+  if (after) epoch->after = after->work_;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    epochs_.push_back(epoch);
+    wake_workers();
+  }
+  return std::make_shared<Epoch>(shared_from_this(), epoch);
+}
+
+void Engine::wake_workers() {
+  if (idle_) work_.notify_all();
+}
+
+void Engine::work() {
+  Scratch scratch;
+  std::unique_lock<std::mutex> lock(mutex_);
+  while (!stopping_) {
+    Job job;
+    bool found = false;
+    for (size_t i = 0; i < epochs_.size() && !found; ++i) {
+      job.epoch = epochs_[i];
+      found = pick(*epochs_[i], job);
+    }
+    if (!found) {
+      job.epoch.reset();
+      ++idle_;
+      work_.wait(lock);
+      --idle_;
+      continue;
+    }
+    lock.unlock();
+    run(job, scratch);
+    job.epoch.reset();  // perhaps the last reference: its memory goes outside the lock
+    lock.lock();
+  }
+}
+
+bool Engine::pick(EpochWork& epoch, Job& job) {
+  if (epoch.cancelled || epoch.next_position >= epoch.rows) return false;
+  try {
+    return may_begin(epoch) && (pick_gather(epoch, job) || pick_load(epoch, job));
+  } catch (...) {  // no memory
+    fail_window(epoch, epoch.order->window_at(epoch.next_position), std::current_exception());
+    return false;
+  }
+}
+
+// Gives the epoch its memory: the engine's, or arenas of its own once the epoch before it needs its arenas no more.
+bool Engine::may_begin(EpochWork& epoch) {
+  if (epoch.store) return true;
+  if (epoch.after && !epoch.after->is_gathered()) return false;
+  if (epoch.after) epoch.after->own_store.reset();
+  epoch.after.reset();
+  if (!resident_)
+    epoch.own_store = BlockStore::rotating(*source_, *epoch.order, epoch.options.shuffle ? 1 : kSequentialArenas,
+                                           options_.memory_bytes);
+  epoch.store = resident_ ? resident_.get() : epoch.own_store.get();
+  return true;
+}
+
+void Engine::fail_window(EpochWork& epoch, uint64_t window, std::exception_ptr error) {
+  if (window >= epoch.failed_window) return;
+  epoch.failed_window = window;
+  epoch.error = error;
+  epoch.ready.notify_all();
+}
+
+bool Engine::is_loaded(EpochWork& epoch, uint64_t window) {
+  const Window& wanted = epoch.order->windows()[window];
+  const auto& sequence = epoch.order->sequence();
+  const uint64_t end = wanted.first_block + wanted.blocks;
+  while (epoch.loaded_until < end && epoch.store->state(sequence[epoch.loaded_until]) == BlockState::ready)
+    ++epoch.loaded_until;
+  return epoch.loaded_until >= end;
+}
+
+bool Engine::pick_gather(EpochWork& epoch, Job& job) {
+  const uint64_t batch = epoch.next_position / epoch.options.batch_rows;
+  const bool starts_batch = epoch.next_position == epoch.batch_begin(batch);
+  if (starts_batch) {
+    if (options_.threads == 0 && batch > epoch.next_delivery) return false;
+    const bool room = options_.prefetch_batches ? epoch.waiting_batches < options_.prefetch_batches
+                                                : epoch.waiting_bytes < options_.prefetch_bytes;
+    if (!room && epoch.waiting_batches > 0) return false;
+  }
+  const uint64_t window_index = epoch.order->window_at(epoch.next_position);
+  if (window_index >= epoch.failed_window || !is_loaded(epoch, window_index)) return false;
+  const Window& window = epoch.order->windows()[window_index];
+  if (starts_batch) {
+    const uint64_t last_window = epoch.order->window_at(epoch.batch_end(batch) - 1);
+    epoch.slots.emplace_back();
+    BatchSlot& slot = epoch.slots.back();
+    slot.parts_left = last_window - window_index + 1;
+    for (const FieldSpec& field : source_->fields())
+      slot.size_bytes += (epoch.batch_end(batch) - epoch.batch_begin(batch)) * field.row_bytes();
+    epoch.waiting_batches += 1;
+    epoch.waiting_bytes += slot.size_bytes;
+  }
+  job.is_load = false;
+  job.window = window_index;
+  job.batch = batch;
+  job.slot = &epoch.slots[batch - epoch.next_delivery];  // deque: stays put while others come and go at the ends
+  job.position = epoch.next_position;
+  job.part = window_index - epoch.order->window_at(epoch.batch_begin(batch));
+  const uint64_t end = std::min(epoch.batch_end(batch), window.first_position + window.rows);
+  job.rows = end - epoch.next_position;
+  epoch.next_position = end;
+  if (!job.slot->builder)
+    job.slot->builder = std::make_unique<BatchBuilder>(source_->fields(), epoch.batch_end(batch) - epoch.batch_begin(batch),
+                                                       job.slot->parts_left, epoch.options.pad, *pool_);
+  return true;
+}
+
+bool Engine::pick_load(EpochWork& epoch, Job& job) {
+  const auto& sequence = epoch.order->sequence();
+  while (epoch.next_load < sequence.size()) {
+    const uint32_t block = sequence[epoch.next_load];
+    const uint64_t window = epoch.order->window_of_block(epoch.next_load);
+    if (window >= epoch.failed_window) return false;
+    const uint64_t gathered = epoch.order->window_at(epoch.next_position);
+    if (epoch.own_store && window >= epoch.windows_over + epoch.own_store->arenas()) return false;
+    if (window > gathered + (options_.threads == 0 ? 0 : kSequentialArenas)) return false;
+    const BlockState state = epoch.store->state(block);
+    if (state == BlockState::ready) {
+      ++epoch.next_load;
+      continue;
+    }
+    if (state == BlockState::loading) return false;  // by another epoch; it tells us when it is done
+    epoch.store->set_state(block, BlockState::loading);
+    job.is_load = true;
+    job.window = window;
+    job.block = block;
+    epoch.next_read_ahead = std::max(epoch.next_read_ahead, epoch.next_load);
+    job.read_ahead_from = epoch.next_read_ahead;
+    while (epoch.next_read_ahead < sequence.size() && epoch.read_ahead_bytes < kReadAheadBytes)
+      epoch.read_ahead_bytes += source_->stored_bytes(sequence[epoch.next_read_ahead++]);
+    job.read_ahead_to = epoch.next_read_ahead;
+    epoch.read_ahead_bytes -= std::min(epoch.read_ahead_bytes, source_->stored_bytes(block));
+    ++epoch.next_load;
+    return true;
+  }
+  return false;
+}
+
+void Engine::run(const Job& job, Scratch& scratch) {
+  if (job.is_load)
+    load(job, scratch);
+  else
+    gather(job, scratch);
+}
+
+void Engine::load(const Job& job, Scratch& scratch) {
+  EpochWork& epoch = *job.epoch;
+  std::exception_ptr error;
+  try {
+    for (uint64_t i = job.read_ahead_from; i < job.read_ahead_to; ++i) source_->will_need(epoch.order->sequence()[i]);
+    epoch.store->load(job.block, scratch.decode);
+  } catch (...) {
+    error = std::current_exception();
+  }
+  std::lock_guard<std::mutex> lock(mutex_);
+  epoch.store->set_state(job.block, error ? BlockState::empty : BlockState::ready);
+  if (error) fail_window(epoch, job.window, error);
+  wake_workers();
+}
+
+void Engine::gather(const Job& job, Scratch& scratch) {
+  EpochWork& epoch = *job.epoch;
+  BatchSlot& slot = *job.slot;
+  std::exception_ptr error;
+  try {
+    scratch.refs.resize(job.rows);
+    epoch.order->locate(job.window, job.position, job.rows, scratch.refs.data());
+    slot.builder->fill({&source_->fields(), epoch.store->views(), scratch.refs.data(), job.rows, in_map_}, job.part,
+                       job.position - epoch.batch_begin(job.batch));
+  } catch (...) {
+    error = std::current_exception();
+  }
+  std::unique_lock<std::mutex> lock(mutex_);
+  if (error) fail_window(epoch, job.window, error);
+  if ((epoch.window_rows_left[job.window] -= job.rows) == 0) {
+    while (epoch.windows_over < epoch.window_rows_left.size() && epoch.window_rows_left[epoch.windows_over] == 0) {
+      if (epoch.own_store) epoch.own_store->release(*epoch.order, epoch.order->windows()[epoch.windows_over]);
+      ++epoch.windows_over;
+    }
+    wake_workers();
+  }
+  if (error || --slot.parts_left > 0) return;
+  lock.unlock();
+  Batch batch;
+  try {
+    batch = slot.builder->finish();
+  } catch (...) {
+    error = std::current_exception();
+  }
+  const uint64_t size_bytes = batch.size_bytes();
+  lock.lock();
+  if (error) {
+    fail_window(epoch, job.window, error);
+  } else {
+    slot.batch = std::move(batch);
+    slot.builder.reset();
+    epoch.waiting_bytes += size_bytes - slot.size_bytes;
+    slot.size_bytes = size_bytes;
+    slot.done = true;
+  }
+  if (job.batch == epoch.next_delivery) epoch.ready.notify_all();
+}
+
+Epoch::Epoch(std::shared_ptr<Engine> engine, std::shared_ptr<EpochWork> work)
+    : engine_(std::move(engine)), work_(std::move(work)) {}
+
+Epoch::~Epoch() {
+  if (engine_->is_forked()) {
+    new std::shared_ptr<EpochWork>(std::move(work_));  // its condition variable may have sleepers that are not here
+    return;
+  }
+  std::lock_guard<std::mutex> lock(engine_->mutex_);
+  work_->cancelled = true;
+  auto& epochs = engine_->epochs_;
+  epochs.erase(std::remove(epochs.begin(), epochs.end(), work_), epochs.end());
+  engine_->wake_workers();  // an epoch after this one may begin
+}
+
+Epoch::Status Epoch::try_next(Batch* batch) {
+  if (engine_->is_forked()) fail(Cause::closed, "this iterator belongs to the parent process; make a new one after fork");
+  EpochWork& epoch = *work_;
+  std::unique_lock<std::mutex> lock(engine_->mutex_);
+  for (;;) {
+    if (epoch.next_delivery >= epoch.batches) return Status::finished;
+    if (!epoch.slots.empty() && epoch.slots.front().done) {
+      *batch = std::move(epoch.slots.front().batch);
+      epoch.waiting_batches -= 1;
+      epoch.waiting_bytes -= epoch.slots.front().size_bytes;
+      epoch.slots.pop_front();
+      ++epoch.next_delivery;
+      // Wake sleepers when there is room for a good stretch of work, not once a batch.
+      const bool room = engine_->options_.prefetch_batches
+                            ? epoch.waiting_batches <= engine_->options_.prefetch_batches * 3 / 4
+                            : epoch.waiting_bytes <= engine_->options_.prefetch_bytes / 4 * 3;
+      if (room || epoch.waiting_batches == 0) engine_->wake_workers();
+      return Status::ready;
+    }
+    if (epoch.must_throw()) std::rethrow_exception(epoch.error);
+    if (engine_->options_.threads > 0) return Status::waiting;
+    Engine::Job job;
+    job.epoch = work_;
+    if (!engine_->pick(epoch, job)) return Status::waiting;
+    lock.unlock();
+    engine_->run(job, engine_->own_scratch_);
+    lock.lock();
+  }
+}
+
+void Epoch::wait(double timeout_s) {
+  const auto before = std::chrono::steady_clock::now();
+  EpochWork& epoch = *work_;
+  std::unique_lock<std::mutex> lock(engine_->mutex_);
+  epoch.ready.wait_for(lock, std::chrono::duration<double>(timeout_s), [&] { return epoch.has_news(); });
+  waited_s_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - before).count();
+}
+
+const Order& Epoch::order() const { return *work_->order; }
+uint64_t Epoch::batches() const { return work_->batches; }
+
+}  // namespace fastload

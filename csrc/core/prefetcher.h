@@ -1,0 +1,129 @@
+// The engine: threads that decode blocks and fill batches ahead of the consumer, in an order fixed beforehand.
+//
+// An epoch is two lists worked off in order: blocks to load (decode) and parts of batches to gather. A part lies in one
+// window of the order; it may be gathered once all blocks of that window are loaded. A thread never waits while it
+// holds work: it only takes what can be done now, so no two threads can wait for each other. Gathering goes first, so
+// that memory for decoded blocks is freed as early as possible.
+//
+//   load next block    if its window has a place: always when resident, else when an earlier window is over
+//   gather next part   if its window is loaded and the finished batches waiting stay within prefetch_bytes
+//
+// Who owns what: Engine owns the threads, which stop when the last reference to it goes (an Epoch holds one). Threads
+// sleep on `work_` when nothing can be done; the consumer sleeps in Epoch::wait(). An exception in a thread is kept and
+// thrown at the batch that needs the failing block; batches before it are delivered. A forked child has no threads: there
+// the engine is refused and, as its locks may be held by nobody, left in memory.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "block_store.h"
+#include "gather.h"
+#include "order.h"
+#include "source.h"
+
+namespace fastload {
+
+struct EngineOptions {
+  unsigned threads = 1;             // 0: work is done in the consumer's thread, inside next()
+  uint64_t memory_bytes = 1 << 30;  // decoded blocks
+  uint64_t prefetch_bytes = 64 << 20;
+  uint64_t prefetch_batches = 0;    // if not 0, at most so many finished batches wait
+};
+
+struct EpochOptions {
+  uint64_t batch_rows = 1;
+  bool drop_last = false;
+  bool shuffle = false;
+  bool pad = true;
+  uint64_t seed = 0, epoch = 0;
+  std::vector<uint32_t> blocks;  // the blocks taking part; empty means all
+};
+
+class Epoch;
+struct EpochWork;
+
+class Engine : public std::enable_shared_from_this<Engine> {
+ public:
+  static std::shared_ptr<Engine> create(std::shared_ptr<const Source> source, const EngineOptions& options);
+  ~Engine();
+
+  // after : an epoch of this engine that is drained first; this one takes over its memory (may be null).
+  std::shared_ptr<Epoch> start(const EpochOptions& options, const Epoch* after = nullptr);
+  std::shared_ptr<const Order> order(const EpochOptions& options) const;
+  // All blocks have a place in memory, or need none: a shuffle is a true permutation.
+  bool holds_everything() const { return resident_ != nullptr; }
+  const Source& source() const { return *source_; }
+  unsigned threads() const { return options_.threads; }
+
+ private:
+  friend class Epoch;
+  struct Scratch {
+    Buffer decode;
+    std::vector<RowRef> refs;
+  };
+  struct Job;
+
+  Engine(std::shared_ptr<const Source> source, const EngineOptions& options);
+  void work();
+  bool pick(EpochWork& epoch, Job& job);
+  bool pick_gather(EpochWork& epoch, Job& job);
+  bool pick_load(EpochWork& epoch, Job& job);
+  void run(const Job& job, Scratch& scratch);
+  void load(const Job& job, Scratch& scratch);
+  void gather(const Job& job, Scratch& scratch);
+  void fail_window(EpochWork& epoch, uint64_t window, std::exception_ptr error);
+  bool may_begin(EpochWork& epoch);
+  bool is_loaded(EpochWork& epoch, uint64_t window);
+  void wake_workers();
+
+  bool is_forked() const;
+
+  const std::shared_ptr<const Source> source_;
+  const EngineOptions options_;
+  const int owner_process_;
+  bool copy_raw_ = false, in_map_ = false;
+  std::vector<uint64_t> window_costs_;  // per block, what it counts towards a window
+  std::unique_ptr<BlockStore> resident_;
+  std::shared_ptr<BufferPool> pool_;
+
+  std::mutex mutex_;  // guards everything below, and the state of every EpochWork
+  std::condition_variable work_;
+  std::vector<std::shared_ptr<EpochWork>> epochs_;
+  unsigned idle_ = 0;
+  bool stopping_ = false;
+  std::vector<std::thread> threads_;
+  Scratch own_scratch_;  // of the consumer's thread, when there are no others
+};
+
+// One pass over the data. One consumer at a time.
+class Epoch {
+ public:
+  Epoch(std::shared_ptr<Engine> engine, std::shared_ptr<EpochWork> work);
+  ~Epoch();
+
+  enum class Status { ready, waiting, finished };
+  // The next batch if it is there; never blocks on other threads (without threads, does the work itself). Rethrows what
+  // went wrong in loading it.
+  Status try_next(Batch* batch);
+  // Sleeps until try_next() has something to say, or `timeout_s` passed.
+  void wait(double timeout_s);
+
+  const Order& order() const;
+  uint64_t batches() const;
+  double waited_s() const { return waited_s_; }
+
+ private:
+  friend class Engine;
+  std::shared_ptr<Engine> engine_;
+  std::shared_ptr<EpochWork> work_;
+  double waited_s_ = 0;
+};
+
+}  // namespace fastload

@@ -1,0 +1,29 @@
+// Random access: any rows, in any order, now.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "block_store.h"
+#include "gather.h"
+
+namespace fastload {
+
+// Thread-safe. Decoded blocks are kept within `memory_bytes`.
+class RowReader {
+ public:
+  RowReader(std::shared_ptr<const Source> source, uint64_t memory_bytes);
+
+  // rows : row numbers of the source. Ragged numeric fields padded to the longest if `pad`.
+  Batch read(const uint64_t* rows, size_t count, bool pad);
+  const std::vector<FieldSpec>& fields() const { return source_->fields(); }
+
+ private:
+  std::shared_ptr<const Source> source_;
+  std::vector<uint64_t> starts_;  // first row of each block, and the end
+  BlockCache cache_;
+  std::shared_ptr<BufferPool> pool_;
+};
+
+}  // namespace fastload

@@ -1,0 +1,189 @@
+#include "shard_reader.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "checksum.h"
+#include "codec_lz4.h"
+#include "byte_order.h"
+#include "errors.h"
+#include "filter.h"
+
+namespace fastload {
+namespace {
+
+bool is_zero(const uint8_t* from, uint64_t bytes) {
+  return std::all_of(from, from + bytes, [](uint8_t b) { return b == 0; });
+}
+
+[[noreturn]] void fail_lost(const std::string& where) {
+  fail(Cause::map_lost, where + ": the file was cut short, or its storage failed, while it was mapped; restore the "
+                                "file and open the data set again");
+}
+
+}  // namespace
+
+ShardReader::ShardReader(const std::string& path) : file_(path) {
+  const auto read = [this, &path](uint64_t offset, uint64_t size_bytes) {
+    std::vector<uint8_t> bytes(size_bytes);
+    const auto copy = [&] { std::memcpy(bytes.data(), file_.data() + offset, size_bytes); };
+    if (size_bytes && !guarded(copy)) fail_lost("'" + path + "'");
+    return bytes;
+  };
+  layout_ = read_layout(read, file_.size_bytes(), path);
+  dictionary_entries_.resize(layout_.fields.size());
+  for (const Dictionary& dictionary : layout_.dictionaries)
+    dictionary_entries_[dictionary.field] = static_cast<uint32_t>(dictionary.entries.size());
+  verified_ = std::vector<std::atomic<uint8_t>>(layout_.chunks.size());
+}
+
+std::string ShardReader::where(uint64_t block, uint64_t field) const {
+  return "'" + file_.path() + "', block " + std::to_string(block) + ", field '" + layout_.fields[field].name + "'";
+}
+
+// Runs `body(stored bytes)` -> ok under the SIGBUS guard, after the checksum and the padding were seen to hold.
+template <class Body>
+void ShardReader::read_map(uint64_t block, uint64_t field, Body&& body) const {
+  const ChunkEntry& chunk = layout_.chunk(block, field);
+  const uint8_t* stored = file_.data() + chunk.offset;
+  const uint64_t padding = align_up(chunk.stored_bytes, kAlignment) - chunk.stored_bytes;
+  bool intact = false, clean = false, decoded = false;
+  const auto work = [&] {
+    intact = crc32c(stored, chunk.stored_bytes) == chunk.crc32c;
+    clean = is_zero(stored + chunk.stored_bytes, padding);
+    if (intact && clean) decoded = body(stored, chunk);
+  };
+  if (!guarded(work)) fail_lost(where(block, field));
+  if (!intact)
+    fail(Cause::checksum, where(block, field) + ": the stored bytes have changed since they were written (CRC32C "
+                                                "differs); restore this shard from a copy");
+  if (!clean) fail(Cause::checksum, where(block, field) + ": the padding after the chunk is not zero");
+  if (!decoded) fail(Cause::format, where(block, field) + ": does not decode to the size the block table declares");
+}
+
+void ShardReader::decode(uint64_t block, uint64_t field, uint8_t* raw, Buffer& scratch) const {
+  const ChunkEntry& entry = layout_.chunk(block, field);
+  const uint64_t element_bytes = layout_.fields[field].element_bytes();
+  if (entry.filter != Filter::none && scratch.size_bytes() < entry.raw_bytes) scratch = Buffer(entry.raw_bytes);
+  uint8_t* shuffled = scratch.data();
+  read_map(block, field, [&](const uint8_t* stored, const ChunkEntry& chunk) {
+    if (chunk.codec == Codec::raw) {
+      std::memcpy(raw, stored, chunk.raw_bytes);
+      return true;
+    }
+    if (chunk.filter == Filter::none) return lz4_decompress(stored, chunk.stored_bytes, raw, chunk.raw_bytes);
+    return lz4_decompress(stored, chunk.stored_bytes, shuffled, chunk.raw_bytes);
+  });
+  if (entry.filter == Filter::byte_shuffle) byte_unshuffle(shuffled, raw, entry.raw_bytes, element_bytes);
+}
+
+const uint8_t* ShardReader::in_place(uint64_t block, uint64_t field) const {
+  std::atomic<uint8_t>& verified = verified_[block * layout_.fields.size() + field];
+  if (!verified.load(std::memory_order_acquire)) {
+    read_map(block, field, [](const uint8_t*, const ChunkEntry&) { return true; });
+    verified.store(1, std::memory_order_release);
+  }
+  return file_.data() + layout_.chunk(block, field).offset;
+}
+
+FieldRows ShardReader::view(uint64_t block, uint64_t field, const uint8_t* raw) const {
+  const FieldSpec& spec = layout_.fields[field];
+  const uint64_t rows = layout_.block_rows[block], raw_bytes = layout_.chunk(block, field).raw_bytes;
+  const uint64_t offsets_at = spec.validity_bytes(rows), data_at = offsets_at + spec.offsets_bytes(rows);
+  FieldRows view;
+  view.data = raw + data_at;
+  view.stride_bytes = spec.row_bytes();
+  if (spec.nullable) view.validity = raw;
+  if (spec.is_ragged()) view.elements = (raw_bytes - data_at) / spec.element_bytes();
+  // The bytes are what was written; this is about writers that were wrong, or meant harm.
+  bool sound = true;
+  if (!guarded([&] {
+        if (spec.is_ragged()) {
+          const auto* offsets = reinterpret_cast<const uint32_t*>(raw + offsets_at);
+          sound = offsets[0] == 0 && offsets[rows] == view.elements;
+          for (uint64_t row = 0; row < rows; ++row) sound &= offsets[row] <= offsets[row + 1];
+          view.offsets32 = offsets;
+        } else if (spec.categories) {
+          const auto* codes = reinterpret_cast<const uint32_t*>(raw + data_at);
+          uint32_t largest = 0;
+          for (uint64_t row = 0; row < rows; ++row) largest = std::max(largest, codes[row]);
+          sound = largest < std::max(1u, dictionary_entries_[field]);
+        }
+      }))
+    fail_lost(where(block, field));
+  if (!sound)
+    fail(Cause::format, where(block, field) + (spec.categories ? ": a code lies outside the dictionary"
+                                                               : ": the row offsets do not ascend to the data's end"));
+  return view;
+}
+
+ShardSource::ShardSource(std::vector<std::shared_ptr<const ShardReader>> shards, std::vector<uint32_t> field_indices)
+    : shards_(std::move(shards)), field_indices_(std::move(field_indices)) {
+  for (uint32_t index : field_indices_) fields_.push_back(shards_.at(0)->layout().fields.at(index));
+  for (uint32_t s = 0; s < shards_.size(); ++s) {
+    const Layout& layout = shards_[s]->layout();
+    if (!(layout.fields == shards_[0]->layout().fields))
+      fail(Cause::schema, "'" + shards_[s]->file().path() + "' has another schema than '" +
+                              shards_[0]->file().path() + "'");
+    for (uint32_t b = 0; b < layout.block_rows.size(); ++b) {
+      places_.push_back({s, b});
+      block_rows_.push_back(layout.block_rows[b]);
+    }
+  }
+}
+
+uint64_t ShardSource::decoded_bytes(uint32_t block, bool copy_raw) const {
+  const Place place = places_[block];
+  uint64_t bytes = 0;
+  for (uint32_t field : field_indices_) {
+    const ChunkEntry& chunk = shards_[place.shard]->layout().chunk(place.block, field);
+    if (copy_raw || chunk.codec != Codec::raw) bytes += align_up(chunk.raw_bytes, kAlignment);
+  }
+  return bytes;
+}
+
+uint64_t ShardSource::stored_bytes(uint32_t block) const {
+  const Place place = places_[block];
+  uint64_t bytes = 0;
+  for (uint32_t field : field_indices_) bytes += shards_[place.shard]->layout().chunk(place.block, field).stored_bytes;
+  return bytes;
+}
+
+void ShardSource::will_need(uint32_t block) const {
+  const Place place = places_[block];
+  const ShardReader& shard = *shards_[place.shard];
+  uint64_t from = 0, to = 0;  // neighbouring chunks in one call
+  for (uint32_t field : field_indices_) {
+    const ChunkEntry& chunk = shard.layout().chunk(place.block, field);
+    if (from == to || chunk.offset > to + 4096 || chunk.offset < from) {
+      if (to > from) shard.file().will_need(from, to - from);
+      from = chunk.offset;
+    }
+    to = chunk.offset + chunk.stored_bytes;
+  }
+  if (to > from) shard.file().will_need(from, to - from);
+}
+
+void ShardSource::load(uint32_t block, bool copy_raw, uint8_t* memory, Buffer& scratch, FieldRows* rows) const {
+  const Place place = places_[block];
+  const ShardReader& shard = *shards_[place.shard];
+  for (size_t i = 0; i < field_indices_.size(); ++i) {
+    const uint32_t field = field_indices_[i];
+    const ChunkEntry& chunk = shard.layout().chunk(place.block, field);
+    const uint8_t* raw = memory;
+    if (chunk.codec == Codec::raw && !copy_raw) {
+      raw = shard.in_place(place.block, field);
+    } else {
+      shard.decode(place.block, field, memory, scratch);
+      memory += align_up(chunk.raw_bytes, kAlignment);
+    }
+    rows[i] = shard.view(place.block, field, raw);
+  }
+}
+
+void ShardSource::check_whole() const {
+  for (const auto& shard : shards_)
+    if (!shard->file().is_whole()) fail_lost("'" + shard->file().path() + "'");
+}
+
+}  // namespace fastload

@@ -1,0 +1,271 @@
+#include "statistics.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <type_traits>
+#include <unordered_map>
+#include <vector>
+
+namespace fastload {
+namespace {
+
+template <class T>
+uint64_t to_bits(T value) {
+  if constexpr (std::is_floating_point_v<T>) {
+    const double wide = value;
+    uint64_t bits;
+    std::memcpy(&bits, &wide, 8);
+    return bits;
+  } else {
+    return static_cast<uint64_t>(static_cast<std::conditional_t<std::is_signed_v<T>, int64_t, uint64_t>>(value));
+  }
+}
+
+template <class T>
+T from_bits(uint64_t bits) {
+  T value;
+  std::memcpy(&value, &bits, 8);
+  return value;
+}
+
+// Any values: nulls, NaN, infinities. One pass for the mean, one for the deviations.
+template <class T>
+void summarize_general(const T* values, uint64_t rows, uint64_t row_elements, uint64_t columns, const uint8_t* valid,
+                       StatRecord* records) {
+  std::vector<double> sums(columns);
+  std::vector<T> least(columns), most(columns);
+  std::vector<uint8_t> any(columns);
+  for (uint64_t c = 0; c < columns; ++c) records[c] = StatRecord();
+  const auto each = [&](auto&& visit) {
+    for (uint64_t row = 0; row < rows; ++row) {
+      if (valid && !valid[row]) continue;
+      for (uint64_t i = 0; i < row_elements; ++i) visit(i % columns, values[row * row_elements + i]);
+    }
+  };
+  uint64_t null_rows = 0;
+  if (valid) null_rows = static_cast<uint64_t>(std::count(valid, valid + rows, uint8_t{0}));
+  each([&](uint64_t c, T value) {
+    if constexpr (std::is_floating_point_v<T>) {
+      if (std::isnan(value)) {
+        ++records[c].nans;
+        return;
+      }
+    }
+    if (!any[c] || value < least[c]) least[c] = value;
+    if (!any[c] || value > most[c]) most[c] = value;
+    any[c] = 1;
+    if constexpr (std::is_floating_point_v<T>) {
+      if (std::isinf(value)) {
+        ++records[c].infinities;
+        return;
+      }
+    }
+    ++records[c].count;
+    sums[c] += static_cast<double>(value);
+  });
+  for (uint64_t c = 0; c < columns; ++c) {
+    records[c].nulls = null_rows;
+    if (any[c]) {
+      records[c].min_bits = to_bits(least[c]);
+      records[c].max_bits = to_bits(most[c]);
+    }
+    if (records[c].count) records[c].mean = sums[c] / static_cast<double>(records[c].count);
+  }
+  each([&](uint64_t c, T value) {
+    if constexpr (std::is_floating_point_v<T>) {
+      if (!std::isfinite(value)) return;
+    }
+    const double deviation = static_cast<double>(value) - records[c].mean;
+    records[c].m2 += deviation * deviation;
+  });
+}
+
+// Finite values without nulls, in lanes that compilers turn into vector instructions; false if that does not hold.
+template <class T>
+bool summarize_dense(const T* values, uint64_t elements, uint64_t columns, StatRecord* records) {
+  const uint64_t copies = columns >= 16 ? 1 : (16 + columns - 1) / columns;  // independent sums for narrow fields
+  const uint64_t lanes = columns * copies;
+  const uint64_t steps = elements / lanes, rest = elements % lanes;
+  std::vector<double> sums(lanes);
+  std::vector<T> least(lanes, std::numeric_limits<T>::max()), most(lanes, std::numeric_limits<T>::lowest());
+  const auto take = [&](const T* from, uint64_t n) {
+    double* sum = sums.data();
+    T *low = least.data(), *high = most.data();
+    for (uint64_t i = 0; i < n; ++i) {
+      sum[i] += static_cast<double>(from[i]);
+      low[i] = from[i] < low[i] ? from[i] : low[i];
+      high[i] = from[i] > high[i] ? from[i] : high[i];
+    }
+  };
+  for (uint64_t s = 0; s < steps; ++s) take(values + s * lanes, lanes);
+  take(values + steps * lanes, rest);
+  const uint64_t per_column = elements / columns;
+  std::vector<double> means(lanes), deviations(lanes);
+  for (uint64_t c = 0; c < columns; ++c) {
+    double sum = 0;
+    T low = least[c], high = most[c];
+    for (uint64_t lane = c; lane < lanes; lane += columns) {
+      sum += sums[lane];
+      low = std::min(low, least[lane]);
+      high = std::max(high, most[lane]);
+    }
+    if (!std::isfinite(sum)) return false;  // a NaN or an infinity is among them, or the sum overflowed
+    records[c] = StatRecord();
+    records[c].count = per_column;
+    records[c].min_bits = to_bits(low);
+    records[c].max_bits = to_bits(high);
+    records[c].mean = sum / static_cast<double>(per_column);
+    for (uint64_t lane = c; lane < lanes; lane += columns) means[lane] = records[c].mean;
+  }
+  const auto deviate = [&](const T* from, uint64_t n) {
+    double* sum = deviations.data();
+    const double* mean = means.data();
+    for (uint64_t i = 0; i < n; ++i) {
+      const double deviation = static_cast<double>(from[i]) - mean[i];
+      sum[i] += deviation * deviation;
+    }
+  };
+  for (uint64_t s = 0; s < steps; ++s) deviate(values + s * lanes, lanes);
+  deviate(values + steps * lanes, rest);
+  for (uint64_t lane = 0; lane < lanes; ++lane) records[lane % columns].m2 += deviations[lane];
+  return true;
+}
+
+template <class T>
+void summarize_values(const T* values, uint64_t rows, uint64_t row_elements, uint64_t columns, const uint8_t* valid,
+                      StatRecord* records) {
+  const uint64_t elements = rows * row_elements;
+  const bool all_valid = !valid || std::find(valid, valid + rows, uint8_t{0}) == valid + rows;
+  if (all_valid && elements >= columns && elements > 0 && summarize_dense(values, elements, columns, records)) return;
+  summarize_general(values, rows, row_elements, columns, valid, records);
+}
+
+float half_to_float(uint16_t half) {
+  const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16;
+  const uint32_t exponent = half >> 10 & 0x1F, fraction = half & 0x3FF;
+  float value;
+  if (exponent == 0) {
+    value = std::ldexp(static_cast<float>(fraction), -24);
+    return sign ? -value : value;
+  }
+  const uint32_t bits = sign | (exponent == 31 ? 0x7F800000u : (exponent + 112) << 23) | fraction << 13;
+  std::memcpy(&value, &bits, 4);
+  return value;
+}
+
+float bfloat_to_float(uint16_t brain) {
+  const uint32_t bits = static_cast<uint32_t>(brain) << 16;
+  float value;
+  std::memcpy(&value, &bits, 4);
+  return value;
+}
+
+// Calls visit(pointer to typed values) for the field's dtype; 16-bit floats are widened first.
+template <class Visit>
+void with_values(Dtype dtype, const uint8_t* values, uint64_t elements, Visit&& visit) {
+  switch (dtype) {
+    case Dtype::int8: return visit(reinterpret_cast<const int8_t*>(values));
+    case Dtype::int16: return visit(reinterpret_cast<const int16_t*>(values));
+    case Dtype::int32: return visit(reinterpret_cast<const int32_t*>(values));
+    case Dtype::int64: return visit(reinterpret_cast<const int64_t*>(values));
+    case Dtype::uint16: return visit(reinterpret_cast<const uint16_t*>(values));
+    case Dtype::uint32: return visit(reinterpret_cast<const uint32_t*>(values));
+    case Dtype::uint64: return visit(reinterpret_cast<const uint64_t*>(values));
+    case Dtype::float32: return visit(reinterpret_cast<const float*>(values));
+    case Dtype::float64: return visit(reinterpret_cast<const double*>(values));
+    case Dtype::float16: case Dtype::bfloat16: {
+      std::vector<float> wide(elements);
+      const auto* narrow = reinterpret_cast<const uint16_t*>(values);
+      for (uint64_t i = 0; i < elements; ++i)
+        wide[i] = dtype == Dtype::float16 ? half_to_float(narrow[i]) : bfloat_to_float(narrow[i]);
+      return visit(static_cast<const float*>(wide.data()));
+    }
+    default: return visit(values);  // bool, uint8
+  }
+}
+
+void summarize_lengths(uint64_t rows, const uint32_t* offsets, const uint8_t* valid, StatRecord* record) {
+  std::vector<uint32_t> lengths(rows);
+  for (uint64_t row = 0; row < rows; ++row) lengths[row] = offsets[row + 1] - offsets[row];
+  summarize_values(lengths.data(), rows, 1, 1, valid, record);
+}
+
+}  // namespace
+
+void summarize(const FieldSpec& field, uint64_t rows, const uint8_t* values, const uint32_t* offsets,
+               const uint8_t* valid, StatRecord* records) {
+  const uint64_t columns = field.value_columns();
+  if (field.is_ragged()) {
+    if (columns)  // elements of null rows do not exist, so only the lengths know of nulls
+      with_values(field.dtype, values, offsets[rows],
+                  [&](const auto* typed) { summarize_values(typed, offsets[rows], 1, 1, nullptr, records); });
+    summarize_lengths(rows, offsets, valid, records + columns);
+    return;
+  }
+  const uint64_t row_elements = field.row_bytes() / field.element_bytes();
+  with_values(field.dtype, values, rows * row_elements, [&](const auto* typed) {
+    summarize_values(typed, rows, row_elements, columns, valid, records);
+  });
+}
+
+StatRecord merge(const StatRecord& a, const StatRecord& b, StatKind kind) {
+  StatRecord out;
+  out.count = a.count + b.count;
+  out.nulls = a.nulls + b.nulls;
+  out.nans = a.nans + b.nans;
+  out.infinities = a.infinities + b.infinities;
+  if (out.count) {
+    const double weight = static_cast<double>(b.count) / static_cast<double>(out.count), delta = b.mean - a.mean;
+    out.mean = a.count == 0 ? b.mean : a.mean + delta * weight;
+    out.m2 = a.m2 + b.m2 + (a.count && b.count ? delta * delta * static_cast<double>(a.count) * weight : 0);
+  }
+  const bool has_a = a.count + a.infinities > 0, has_b = b.count + b.infinities > 0;
+  if (!has_a || !has_b) {
+    out.min_bits = has_a ? a.min_bits : b.min_bits;
+    out.max_bits = has_a ? a.max_bits : b.max_bits;
+    return out;
+  }
+  const auto join = [&](auto zero) {
+    using T = decltype(zero);
+    out.min_bits = from_bits<T>(b.min_bits) < from_bits<T>(a.min_bits) ? b.min_bits : a.min_bits;
+    out.max_bits = from_bits<T>(b.max_bits) > from_bits<T>(a.max_bits) ? b.max_bits : a.max_bits;
+  };
+  if (kind == StatKind::floating) join(double{});
+  if (kind == StatKind::signed_integer) join(int64_t{});
+  if (kind == StatKind::unsigned_integer) join(uint64_t{});
+  return out;
+}
+
+bool count_classes(const FieldSpec& field, uint64_t rows, const uint8_t* values, const uint8_t* valid,
+                   ClassCounts& counts) {
+  std::unordered_map<int64_t, uint64_t> found;
+  for (size_t i = 0; i < counts.values.size(); ++i) found[counts.values[i]] = counts.rows[i];
+  bool few = true;
+  with_values(field.dtype, values, rows, [&](const auto* typed) {
+    if constexpr (!std::is_floating_point_v<std::remove_cv_t<std::remove_reference_t<decltype(*typed)>>>) {
+      // Neighbouring rows often share a class: one look-up a run.
+      for (uint64_t row = 0; row < rows && few;) {
+        uint64_t end = row + 1;
+        if (valid && !valid[row]) {
+          row = end;
+          continue;
+        }
+        while (end < rows && typed[end] == typed[row] && (!valid || valid[end])) ++end;
+        found[static_cast<int64_t>(typed[row])] += end - row;
+        few = found.size() <= kMaxClasses;
+        row = end;
+      }
+    }
+  });
+  counts.values.clear();
+  counts.rows.clear();
+  if (!few) return false;
+  for (const auto& [value, n] : found) counts.values.push_back(value);
+  std::sort(counts.values.begin(), counts.values.end());
+  for (int64_t value : counts.values) counts.rows.push_back(found[value]);
+  return true;
+}
+
+}  // namespace fastload

@@ -1,0 +1,54 @@
+"""fastload: training data at the speed of memory.
+
+Importing this package loads neither torch, numba nor pyarrow; names are resolved when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version as _version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastload import errors
+    from fastload.block.dataset import Dataset, open_dataset as open
+    from fastload.block.writer import Writer, write
+    from fastload.ingest import convert, to_arrow, to_parquet
+    from fastload.load.dataloader import DataLoader
+    from fastload.load.iterable import IterableDataset
+    from fastload.schema import Categorical, Field, Ragged, Schema
+
+_PUBLIC = {
+    "Categorical": ("fastload.schema", "Categorical"),
+    "DataLoader": ("fastload.load.dataloader", "DataLoader"),
+    "Dataset": ("fastload.block.dataset", "Dataset"),
+    "Field": ("fastload.schema", "Field"),
+    "IterableDataset": ("fastload.load.iterable", "IterableDataset"),
+    "Ragged": ("fastload.schema", "Ragged"),
+    "Schema": ("fastload.schema", "Schema"),
+    "Writer": ("fastload.block.writer", "Writer"),
+    "convert": ("fastload.ingest", "convert"),
+    "errors": ("fastload.errors", None),
+    "open": ("fastload.block.dataset", "open_dataset"),
+    "to_arrow": ("fastload.ingest", "to_arrow"),
+    "to_parquet": ("fastload.ingest", "to_parquet"),
+    "write": ("fastload.block.writer", "write"),
+}
+
+__all__ = [*_PUBLIC, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version("fastload")
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'fastload' has no attribute {name!r}")
+    module_name, attribute = _PUBLIC[name]
+    module = import_module(module_name)
+    value = getattr(module, attribute) if attribute else module
+    globals()[name] = value  # found at once from now on
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

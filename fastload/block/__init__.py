@@ -1,0 +1,1 @@
+"""The files: writing, publishing, opening and reading them. Knows NumPy, and no torch."""

@@ -1,0 +1,198 @@
+"""Columns as people hold them -> plain C-contiguous arrays as the engine takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastload import _core
+from fastload.errors import DtypeError, SchemaError, ShapeError, UnknownFieldError
+from fastload.schema import DTYPES, Categorical, Field, Ragged, Schema
+
+
+class Column(NamedTuple):
+    """values : array [rows, *shape], or all elements of a ragged field. offsets : int64 [rows + 1] or None.
+    valid : bool [rows], or None where all rows are present."""
+
+    values: np.ndarray
+    offsets: np.ndarray | None
+    valid: np.ndarray | None
+    num_rows: int
+
+
+def to_spec(field: Field) -> _core.FieldSpec:
+    """The engine's form of a field."""
+    return _core.FieldSpec(
+        name=field.name,
+        dtype=DTYPES.index(field.dtype),
+        shape=list(field.shape),
+        variable=field.variable,
+        nullable=field.nullable,
+        categories=field.categories,
+    )
+
+
+def from_spec(spec: _core.FieldSpec) -> Field:
+    return Field(spec.name, DTYPES[spec.dtype], tuple(spec.shape), spec.variable, spec.nullable, spec.categories)
+
+
+def to_column(field: Field, data: Any) -> Column:
+    """Check `data` against `field` and lay it out.
+
+    Parameters
+    ----------
+    field : Field
+    data : array-like
+        See ``fastload.Writer.append`` for the forms a column may have. Categories come as codes here.
+
+    Raises
+    ------
+    DtypeError, ShapeError, SchemaError
+        Nothing is cast: a value that would change is refused.
+
+    Examples
+    --------
+    >>> to_column(Field("x", "float32", (2,)), np.zeros((3, 2), np.float32)).num_rows
+    3
+    """
+    column = _to_ragged_column(field, data) if field.is_ragged else _to_fixed_column(field, data)
+    if column.valid is not None:
+        if len(column.valid) != column.num_rows:
+            raise ShapeError(f"field {field.name!r}: {column.num_rows} rows, but validity for {len(column.valid)}")
+        if not field.nullable and not column.valid.all():
+            row = int(np.argmin(column.valid))
+            raise SchemaError(
+                f"field {field.name!r} is not nullable, but row {row} is null; declare Field(..., nullable=True) or fill it"
+            )
+    return column
+
+
+def _to_fixed_column(field: Field, data: Any) -> Column:
+    valid = None
+    if isinstance(data, Categorical):
+        data, valid = data.codes, data.valid
+    if isinstance(data, np.ma.MaskedArray):
+        mask = np.ma.getmaskarray(data)
+        valid = ~(mask.reshape(len(mask), -1).any(axis=1) if mask.ndim > 1 else mask)
+        data = data.data
+    values = np.asarray(data)
+    if values.dtype != field.numpy_dtype:
+        raise DtypeError(
+            f"field {field.name!r} holds {field.dtype}, got an array of {values.dtype}; "
+            f"cast it yourself (nothing is cast silently), e.g. .astype('{field.numpy_dtype}')"
+        )
+    if values.ndim == 0 or values.shape[1:] != field.shape:
+        expected = "[rows" + "".join(f", {n}" for n in field.shape) + "]"
+        raise ShapeError(f"field {field.name!r} takes arrays of shape {expected}, got {list(values.shape)}")
+    return Column(np.ascontiguousarray(values), None, _as_valid(valid), len(values))
+
+
+def _to_ragged_column(field: Field, data: Any) -> Column:
+    if not isinstance(data, Ragged):
+        data = _ragged_from_rows(field, data)
+    offsets = np.ascontiguousarray(data.offsets, np.int64)
+    values = np.asarray(data.values)
+    if values.dtype != field.numpy_dtype:
+        raise DtypeError(f"field {field.name!r} holds {field.dtype}, got values of {values.dtype}")
+    if values.ndim != 1:
+        raise ShapeError(f"field {field.name!r}: values of a ragged field are one-dimensional, got shape {values.shape}")
+    if offsets.ndim != 1 or len(offsets) < 1 or offsets[0] < 0 or (np.diff(offsets) < 0).any() or offsets[-1] > len(values):
+        raise ShapeError(f"field {field.name!r}: offsets must ascend from 0 to at most {len(values)}, the number of values")
+    return Column(np.ascontiguousarray(values), offsets, _as_valid(data.valid), len(offsets) - 1)
+
+
+def _ragged_from_rows(field: Field, rows: Any) -> Ragged:
+    if isinstance(rows, np.ndarray) and rows.ndim == 2 and field.variable:
+        rows = list(rows)
+    expected = {"string": str, "bytes": (bytes, bytearray)}.get(field.dtype)
+    for i, row in enumerate(rows):
+        if row is None:
+            continue
+        if expected is not None:
+            if not isinstance(row, expected):
+                raise DtypeError(f"field {field.name!r} holds {field.dtype}, row {i} is a {type(row).__name__}: {row!r:.60}")
+        else:
+            array = np.asarray(row)
+            if array.size and array.dtype != field.numpy_dtype and not isinstance(row, (list, tuple)):
+                raise DtypeError(f"field {field.name!r} holds runs of {field.dtype}, row {i} is of {array.dtype}")
+            if array.ndim != 1:
+                raise ShapeError(f"field {field.name!r}: row {i} must be one-dimensional, got shape {array.shape}")
+    return Ragged.from_rows(rows, field.dtype)
+
+
+def _as_valid(valid: Any) -> np.ndarray | None:
+    return None if valid is None else np.ascontiguousarray(valid, bool)
+
+
+def check_lengths(columns: Mapping[str, Column]) -> int:
+    """Number of rows of columns that must all be equally long."""
+    rows = {name: column.num_rows for name, column in columns.items()}
+    if len(set(rows.values())) > 1:
+        raise ShapeError("all columns must have equally many rows, got " + ", ".join(f"{n}: {r}" for n, r in rows.items()))
+    return next(iter(rows.values()))
+
+
+def check_names(schema: Schema, names: Any) -> None:
+    given = set(names)
+    missing = [n for n in schema.names if n not in given]
+    unknown = [n for n in given if n not in schema]
+    if missing or unknown:
+        raise UnknownFieldError(
+            f"columns must be exactly the fields {', '.join(map(repr, schema.names))}; "
+            + "; ".join(
+                part
+                for part in (
+                    f"missing {', '.join(map(repr, missing))}" if missing else "",
+                    f"unknown {', '.join(map(repr, sorted(map(str, unknown))))}" if unknown else "",
+                )
+                if part
+            )
+        )
+
+
+def infer_field(name: str, data: Any) -> Field:
+    """The field that holds `data` as it is.
+
+    Raises
+    ------
+    DtypeError
+        For objects and other types that have no field.
+
+    Examples
+    --------
+    >>> infer_field("tokens", [np.array([1, 2], np.int32), np.array([], np.int32)])
+    Field(name='tokens', dtype='int32', shape=(), variable=True, nullable=False, categories=False)
+    """
+    if isinstance(data, Categorical):
+        return Field(name, "int32", nullable=data.valid is not None, categories=True)
+    if isinstance(data, Ragged):
+        dtype = str(np.asarray(data.values).dtype)
+        return Field(name, _known(name, dtype), variable=True, nullable=data.valid is not None)
+    if isinstance(data, (list, tuple)):
+        present = [row for row in data if row is not None]
+        nullable = len(present) < len(data)
+        if present and all(isinstance(row, str) for row in present):
+            return Field(name, "string", nullable=nullable)
+        if present and all(isinstance(row, (bytes, bytearray)) for row in present):
+            return Field(name, "bytes", nullable=nullable)
+        if present and all(isinstance(row, np.ndarray) and row.ndim == 1 for row in present):
+            dtypes = {str(row.dtype) for row in present}
+            if len(dtypes) > 1:
+                raise DtypeError(f"column {name!r} mixes runs of {', '.join(sorted(dtypes))}; one type is needed")
+            return Field(name, _known(name, dtypes.pop()), variable=True, nullable=nullable)
+    if not isinstance(data, np.ndarray):
+        data = np.asarray(data)
+    if data.dtype.kind == "U":
+        return Field(name, "string")
+    if data.ndim == 0:
+        raise ShapeError(f"column {name!r} must be an array with one entry a row, got a single value")
+    nullable = isinstance(data, np.ma.MaskedArray)
+    return Field(name, _known(name, str(data.dtype)), data.shape[1:], nullable=nullable)
+
+
+def _known(name: str, dtype: str) -> str:
+    if dtype not in DTYPES:
+        raise DtypeError(f"column {name!r} is of {dtype}, which no field can hold; the dtypes are {', '.join(DTYPES)}")
+    return dtype

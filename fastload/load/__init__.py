@@ -1,0 +1,1 @@
+"""Batches for training: the only place, beside synth, that knows torch."""
