@@ -149,7 +149,14 @@ def _import_pyarrow() -> None:
     import pyarrow.feather  # noqa: F401
 
 
-def _write_fastload(source: workloads.W1, folder: Path) -> None:
+def _convert_npy(source: workloads.W1, folder: Path) -> None:
+    import fastload as fl
+
+    x, y = source.files
+    fl.convert({"x": x, "y": y}, folder / "rows.fl", progress=False)
+
+
+def _write_arrays(source: workloads.W1, folder: Path) -> None:
     import fastload as fl
 
     x, y = source.arrays()
@@ -220,7 +227,8 @@ def _compare(source: workloads.W1, batches) -> str:
 
 
 NPY: dict[str, tuple[Callable, Callable, Callable]] = {
-    "fastload": (_import_fastload, _write_fastload, _check_fastload),
+    "fastload": (_import_fastload, _convert_npy, _check_fastload),
+    "fastload-write": (_import_fastload, _write_arrays, _check_fastload),
     "feather-list": (
         _import_pyarrow,
         partial(_write_feather, as_columns=False),
@@ -241,7 +249,7 @@ NPY: dict[str, tuple[Callable, Callable, Callable]] = {
 def _convert_fastload(path: Path, folder: Path) -> None:
     import fastload as fl
 
-    fl.convert(path, folder / "flights.fl")
+    fl.convert(path, folder / "flights.fl", progress=False)
 
 
 def _check_flights_fastload(path: Path, folder: Path) -> str:

@@ -29,10 +29,12 @@ def run(options: Options) -> int:
     ]
     if options.quick:
         command += ["--benchmark-max-time=0.1", "--benchmark-min-rounds=3"]
-    code = subprocess.run(command, check=False).returncode
-    if report.exists():
+    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        print(done.stdout)
+    if report.exists() and report.stat().st_size:
         show(json.loads(report.read_text())["benchmarks"], options.out / "kernels.csv")
-    return 1 if code else 0
+    return 1 if done.returncode else 0
 
 
 def show(benchmarks: list[dict], path: Path) -> None:
