@@ -4,19 +4,18 @@
 
 namespace fastload {
 
-BlockStore::BlockStore(const Source& source, bool copy_raw)
+BlockStore::BlockStore(const Source& source)
     : source_(source),
-      copy_raw_(copy_raw),
       places_(source.block_rows().size()),
       states_(source.block_rows().size(), BlockState::empty),
       views_(source.block_rows().size() * source.fields().size()) {}
 
-std::unique_ptr<BlockStore> BlockStore::resident(const Source& source, bool copy_raw) {
-  std::unique_ptr<BlockStore> store(new BlockStore(source, copy_raw));
+std::unique_ptr<BlockStore> BlockStore::resident(const Source& source) {
+  std::unique_ptr<BlockStore> store(new BlockStore(source));
   uint64_t end = 0;
   for (uint32_t block = 0; block < store->places_.size(); ++block) {
     store->places_[block] = end;
-    end += source.decoded_bytes(block, copy_raw);
+    end += source.decoded_bytes(block);
   }
   store->memory_ = Buffer(end);
   return store;
@@ -24,12 +23,12 @@ std::unique_ptr<BlockStore> BlockStore::resident(const Source& source, bool copy
 
 std::unique_ptr<BlockStore> BlockStore::rotating(const Source& source, const Order& order, uint64_t max_arenas,
                                                  uint64_t memory_bytes) {
-  std::unique_ptr<BlockStore> store(new BlockStore(source, false));
+  std::unique_ptr<BlockStore> store(new BlockStore(source));
   uint64_t arena_bytes = 0;
   for (const Window& window : order.windows()) {
     uint64_t bytes = 0;
     for (uint64_t i = window.first_block; i < window.first_block + window.blocks; ++i)
-      bytes += source.decoded_bytes(order.sequence()[i], false);
+      bytes += source.decoded_bytes(order.sequence()[i]);
     arena_bytes = std::max(arena_bytes, bytes);
   }
   const uint64_t fitting = arena_bytes ? memory_bytes / arena_bytes : max_arenas;
@@ -39,7 +38,7 @@ std::unique_ptr<BlockStore> BlockStore::rotating(const Source& source, const Ord
     uint64_t end = w % arenas * arena_bytes;
     for (uint64_t i = window.first_block; i < window.first_block + window.blocks; ++i) {
       store->places_[order.sequence()[i]] = end;
-      end += source.decoded_bytes(order.sequence()[i], false);
+      end += source.decoded_bytes(order.sequence()[i]);
     }
   }
   store->memory_ = Buffer(arenas * arena_bytes);
@@ -63,7 +62,7 @@ std::shared_ptr<const CachedBlock> BlockCache::get(uint32_t block) {
     }
     decoded_.wait(lock);
   }
-  const uint64_t size_bytes = source_.decoded_bytes(block, false);
+  const uint64_t size_bytes = source_.decoded_bytes(block);
   make_room(size_bytes);
   recency_.push_front(block);
   entries_[block] = {nullptr, recency_.begin(), size_bytes};
@@ -75,7 +74,7 @@ std::shared_ptr<const CachedBlock> BlockCache::get(uint32_t block) {
     cached->memory = Buffer(size_bytes);
     cached->views.resize(source_.fields().size());
     Buffer scratch;
-    source_.load(block, false, cached->memory.data(), scratch, cached->views.data());
+    source_.load(block, cached->memory.data(), scratch, cached->views.data());
   } catch (...) {
     lock.lock();
     recency_.erase(entries_[block].recency);

@@ -24,7 +24,7 @@ enum class BlockState : uint8_t { empty, loading, ready };
 // Not thread-safe by itself: states belong to whoever holds the engine's lock; load() of one block is one thread's.
 class BlockStore {
  public:
-  static std::unique_ptr<BlockStore> resident(const Source& source, bool copy_raw);
+  static std::unique_ptr<BlockStore> resident(const Source& source);
   // At most `max_arenas`, and no more than fit `memory_bytes`, but always one.
   static std::unique_ptr<BlockStore> rotating(const Source& source, const Order& order, uint64_t max_arenas,
                                               uint64_t memory_bytes);
@@ -35,18 +35,17 @@ class BlockStore {
   void set_state(uint32_t block, BlockState state) { states_[block] = state; }
   // Blocks of a window that is over make room: they are empty again.
   void release(const Order& order, const Window& window);
-  void load(uint32_t block, Buffer& scratch) { source_.load(block, copy_raw_, place(block), scratch, views(block)); }
+  void load(uint32_t block, Buffer& scratch) { source_.load(block, place(block), scratch, views(block)); }
 
   const FieldRows* views() const { return views_.data(); }
   uint64_t size_bytes() const { return memory_.size_bytes(); }
 
  private:
-  BlockStore(const Source& source, bool copy_raw);
+  explicit BlockStore(const Source& source);
   uint8_t* place(uint32_t block) { return memory_.data() + places_[block]; }
   FieldRows* views(uint32_t block) { return views_.data() + block * source_.fields().size(); }
 
   const Source& source_;
-  const bool copy_raw_;
   std::vector<uint64_t> places_;  // per block, in memory_
   Buffer memory_;
   std::vector<BlockState> states_;

@@ -93,26 +93,20 @@ Engine::Engine(std::shared_ptr<const Source> source, const EngineOptions& option
       owner_process_(getpid()),
       pool_(std::make_shared<BufferPool>(options.prefetch_bytes)) {
   const auto blocks = static_cast<uint32_t>(source_->block_rows().size());
-  uint64_t all_bytes = 0, coded_bytes = 0, largest = 0;
+  uint64_t raw_bytes = 0, decoded_bytes = 0, largest = 0;
   for (uint32_t block = 0; block < blocks; ++block) {
-    const uint64_t bytes = source_->decoded_bytes(block, true);
-    all_bytes += bytes;
-    coded_bytes += source_->decoded_bytes(block, false);
-    largest = std::max(largest, source_->decoded_bytes(block, false));
-    window_costs_.push_back(bytes);
+    raw_bytes += source_->raw_bytes(block);
+    decoded_bytes += source_->decoded_bytes(block);
+    largest = std::max(largest, source_->decoded_bytes(block));
+    window_costs_.push_back(source_->raw_bytes(block));
   }
   if (largest > options_.memory_bytes)
     fail(Cause::argument, "memory_bytes must hold the largest decoded block, which has " + std::to_string(largest) +
                               " bytes; got " + std::to_string(options_.memory_bytes));
-  if (all_bytes <= options_.memory_bytes) {
-    copy_raw_ = true;  // from huge pages rows are gathered twice as fast as from a file's map
-    resident_ = BlockStore::resident(*source_, copy_raw_);
-  } else if (coded_bytes <= options_.memory_bytes && all_bytes <= physical_memory_bytes() / 4 * 3) {
-    in_map_ = true;  // raw chunks are served by the map; the page cache holds them
-    resident_ = BlockStore::resident(*source_, copy_raw_);
-  } else {
-    in_map_ = coded_bytes < all_bytes;
-  }
+  in_map_ = decoded_bytes < raw_bytes;
+  // Rows all over a map that memory cannot hold would be read from the disk one page a row.
+  const bool map_fits = raw_bytes - std::min(raw_bytes, decoded_bytes) <= physical_memory_bytes() / 4 * 3;
+  if (decoded_bytes <= options_.memory_bytes && map_fits) resident_ = BlockStore::resident(*source_);
 }
 
 Engine::~Engine() {

@@ -88,7 +88,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   const std::shared_ptr<const Source> source_;
   const EngineOptions options_;
   const int owner_process_;
-  bool copy_raw_ = false, in_map_ = false;
+  bool in_map_ = false;  // some rows are served from the map: the page cache holds them
   std::vector<uint64_t> window_costs_;  // per block, what it counts towards a window
   std::unique_ptr<BlockStore> resident_;
   std::shared_ptr<BufferPool> pool_;

@@ -132,20 +132,24 @@ ShardSource::ShardSource(std::vector<std::shared_ptr<const ShardReader>> shards,
   }
 }
 
-uint64_t ShardSource::decoded_bytes(uint32_t block, bool copy_raw) const {
-  const Place place = places_[block];
+uint64_t ShardSource::raw_bytes(uint32_t block) const {
+  uint64_t bytes = 0;
+  for (uint32_t field : field_indices_) bytes += chunk(places_[block], field).raw_bytes;
+  return bytes;
+}
+
+uint64_t ShardSource::decoded_bytes(uint32_t block) const {
   uint64_t bytes = 0;
   for (uint32_t field : field_indices_) {
-    const ChunkEntry& chunk = shards_[place.shard]->layout().chunk(place.block, field);
-    if (copy_raw || chunk.codec != Codec::raw) bytes += align_up(chunk.raw_bytes, kAlignment);
+    const ChunkEntry& entry = chunk(places_[block], field);
+    if (entry.codec != Codec::raw) bytes += align_up(entry.raw_bytes, kAlignment);
   }
   return bytes;
 }
 
 uint64_t ShardSource::stored_bytes(uint32_t block) const {
-  const Place place = places_[block];
   uint64_t bytes = 0;
-  for (uint32_t field : field_indices_) bytes += shards_[place.shard]->layout().chunk(place.block, field).stored_bytes;
+  for (uint32_t field : field_indices_) bytes += chunk(places_[block], field).stored_bytes;
   return bytes;
 }
 
@@ -154,28 +158,28 @@ void ShardSource::will_need(uint32_t block) const {
   const ShardReader& shard = *shards_[place.shard];
   uint64_t from = 0, to = 0;  // neighbouring chunks in one call
   for (uint32_t field : field_indices_) {
-    const ChunkEntry& chunk = shard.layout().chunk(place.block, field);
-    if (from == to || chunk.offset > to + 4096 || chunk.offset < from) {
+    const ChunkEntry& entry = chunk(place, field);
+    if (from == to || entry.offset > to + 4096 || entry.offset < from) {
       if (to > from) shard.file().will_need(from, to - from);
-      from = chunk.offset;
+      from = entry.offset;
     }
-    to = chunk.offset + chunk.stored_bytes;
+    to = entry.offset + entry.stored_bytes;
   }
   if (to > from) shard.file().will_need(from, to - from);
 }
 
-void ShardSource::load(uint32_t block, bool copy_raw, uint8_t* memory, Buffer& scratch, FieldRows* rows) const {
+void ShardSource::load(uint32_t block, uint8_t* memory, Buffer& scratch, FieldRows* rows) const {
   const Place place = places_[block];
   const ShardReader& shard = *shards_[place.shard];
   for (size_t i = 0; i < field_indices_.size(); ++i) {
     const uint32_t field = field_indices_[i];
-    const ChunkEntry& chunk = shard.layout().chunk(place.block, field);
+    const ChunkEntry& entry = chunk(place, field);
     const uint8_t* raw = memory;
-    if (chunk.codec == Codec::raw && !copy_raw) {
+    if (entry.codec == Codec::raw) {
       raw = shard.in_place(place.block, field);
     } else {
       shard.decode(place.block, field, memory, scratch);
-      memory += align_up(chunk.raw_bytes, kAlignment);
+      memory += align_up(entry.raw_bytes, kAlignment);
     }
     rows[i] = shard.view(place.block, field, raw);
   }

@@ -43,16 +43,20 @@ class ShardSource : public Source {
   // field_indices : the fields to read, in the order wanted. All shards have one schema (checked).
   ShardSource(std::vector<std::shared_ptr<const ShardReader>> shards, std::vector<uint32_t> field_indices);
 
-  uint64_t decoded_bytes(uint32_t block, bool copy_raw) const override;
+  uint64_t raw_bytes(uint32_t block) const override;
+  uint64_t decoded_bytes(uint32_t block) const override;
   uint64_t stored_bytes(uint32_t block) const override;
   void will_need(uint32_t block) const override;
-  void load(uint32_t block, bool copy_raw, uint8_t* memory, Buffer& scratch, FieldRows* rows) const override;
+  void load(uint32_t block, uint8_t* memory, Buffer& scratch, FieldRows* rows) const override;
   void check_whole() const override;
 
  private:
   struct Place {
     uint32_t shard, block;
   };
+  const ChunkEntry& chunk(Place place, uint32_t field) const {
+    return shards_[place.shard]->layout().chunk(place.block, field);
+  }
 
   std::vector<std::shared_ptr<const ShardReader>> shards_;
   std::vector<uint32_t> field_indices_;

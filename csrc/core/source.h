@@ -32,15 +32,17 @@ class Source {
   const std::vector<uint32_t>& block_rows() const { return block_rows_; }
   uint64_t rows() const;
 
-  // Memory that load() needs for this block. Raw chunks need none unless they are to be copied out of the map.
-  virtual uint64_t decoded_bytes(uint32_t block, bool copy_raw) const = 0;
+  // Bytes of the block's chunks when decoded, and how many of them need memory of their own: chunks stored raw are
+  // served from the map.
+  virtual uint64_t raw_bytes(uint32_t block) const = 0;
+  virtual uint64_t decoded_bytes(uint32_t block) const = 0;
   // Bytes of the block on disk, for read-ahead; 0 in memory.
   virtual uint64_t stored_bytes(uint32_t block) const = 0;
   // Asks for the block's bytes to be read soon; returns at once.
   virtual void will_need(uint32_t block) const = 0;
   // Verifies and decodes one block into `memory` (64-byte aligned, decoded_bytes() long) and fills fields()[i] ->
   // rows[i]. `scratch` grows as needed. Throws Error naming file, block and field.
-  virtual void load(uint32_t block, bool copy_raw, uint8_t* memory, Buffer& scratch, FieldRows* rows) const = 0;
+  virtual void load(uint32_t block, uint8_t* memory, Buffer& scratch, FieldRows* rows) const = 0;
   // Throws if the files changed size under their maps.
   virtual void check_whole() const = 0;
 
@@ -58,10 +60,11 @@ class MemorySource : public Source {
   };
   MemorySource(std::vector<Column> columns, uint64_t rows);
 
-  uint64_t decoded_bytes(uint32_t, bool) const override { return 0; }
+  uint64_t raw_bytes(uint32_t) const override { return 0; }
+  uint64_t decoded_bytes(uint32_t) const override { return 0; }
   uint64_t stored_bytes(uint32_t) const override { return 0; }
   void will_need(uint32_t) const override {}
-  void load(uint32_t block, bool copy_raw, uint8_t* memory, Buffer& scratch, FieldRows* rows) const override;
+  void load(uint32_t block, uint8_t* memory, Buffer& scratch, FieldRows* rows) const override;
   void check_whole() const override {}
 
  private:

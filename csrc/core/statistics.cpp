@@ -23,13 +23,6 @@ uint64_t to_bits(T value) {
   }
 }
 
-template <class T>
-T from_bits(uint64_t bits) {
-  T value;
-  std::memcpy(&value, &bits, 8);
-  return value;
-}
-
 // Any values: nulls, NaN, infinities. One pass for the mean, one for the deviations.
 template <class T>
 void summarize_general(const T* values, uint64_t rows, uint64_t row_elements, uint64_t columns, const uint8_t* valid,
@@ -208,34 +201,6 @@ void summarize(const FieldSpec& field, uint64_t rows, const uint8_t* values, con
   with_values(field.dtype, values, rows * row_elements, [&](const auto* typed) {
     summarize_values(typed, rows, row_elements, columns, valid, records);
   });
-}
-
-StatRecord merge(const StatRecord& a, const StatRecord& b, StatKind kind) {
-  StatRecord out;
-  out.count = a.count + b.count;
-  out.nulls = a.nulls + b.nulls;
-  out.nans = a.nans + b.nans;
-  out.infinities = a.infinities + b.infinities;
-  if (out.count) {
-    const double weight = static_cast<double>(b.count) / static_cast<double>(out.count), delta = b.mean - a.mean;
-    out.mean = a.count == 0 ? b.mean : a.mean + delta * weight;
-    out.m2 = a.m2 + b.m2 + (a.count && b.count ? delta * delta * static_cast<double>(a.count) * weight : 0);
-  }
-  const bool has_a = a.count + a.infinities > 0, has_b = b.count + b.infinities > 0;
-  if (!has_a || !has_b) {
-    out.min_bits = has_a ? a.min_bits : b.min_bits;
-    out.max_bits = has_a ? a.max_bits : b.max_bits;
-    return out;
-  }
-  const auto join = [&](auto zero) {
-    using T = decltype(zero);
-    out.min_bits = from_bits<T>(b.min_bits) < from_bits<T>(a.min_bits) ? b.min_bits : a.min_bits;
-    out.max_bits = from_bits<T>(b.max_bits) > from_bits<T>(a.max_bits) ? b.max_bits : a.max_bits;
-  };
-  if (kind == StatKind::floating) join(double{});
-  if (kind == StatKind::signed_integer) join(int64_t{});
-  if (kind == StatKind::unsigned_integer) join(uint64_t{});
-  return out;
 }
 
 bool count_classes(const FieldSpec& field, uint64_t rows, const uint8_t* values, const uint8_t* valid,

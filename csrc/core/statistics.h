@@ -13,9 +13,6 @@ namespace fastload {
 void summarize(const FieldSpec& field, uint64_t rows, const uint8_t* values, const uint32_t* offsets,
                const uint8_t* valid, StatRecord* records);
 
-// Joins the statistics of two disjoint sets of values (Chan, Golub and LeVeque, 1979).
-StatRecord merge(const StatRecord& a, const StatRecord& b, StatKind kind);
-
 // Counts the values of a scalar integer, boolean or categories field into `counts`; false (and no more use) when there
 // are more than kMaxClasses of them.
 bool count_classes(const FieldSpec& field, uint64_t rows, const uint8_t* values, const uint8_t* valid,
