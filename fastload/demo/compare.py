@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from fastload.block.dataset import Dataset
-from fastload.load.dataloader import DataLoader
 from torch import Tensor
 
+from fastload.block.dataset import Dataset
 from fastload.demo.flights import CATEGORIES
 from fastload.demo.network import DelayNetwork, Epoch, area_under_curve, scores, train_epoch
+from fastload.load.dataloader import DataLoader
 from fastload.schema import Categorical
 
 FASTLOAD = "fastload"

@@ -100,9 +100,8 @@ def _read(path: Path, columns: tuple[str, ...]) -> Any:
     import pyarrow as pa
     import pyarrow.csv
 
-    options = pyarrow.csv.ConvertOptions(
-        include_columns=list(columns), column_types={"time_hour": pa.timestamp("s", "UTC")}
-    )
+    types = {"time_hour": pa.timestamp("s", "UTC"), **dict.fromkeys(WEATHER, pa.float64())}
+    options = pyarrow.csv.ConvertOptions(include_columns=list(columns), column_types=types)
     try:
         if path.suffix != ".zip":
             return pyarrow.csv.read_csv(path, convert_options=options)

@@ -21,7 +21,14 @@ from fastload.demo.compare import (
 from fastload.demo.flights import CATEGORIES, NUMERIC, SCHEDULE, WEATHER, Prepared
 from fastload.report.figures import Bar, Series, Stack, bar_chart, line_chart, stacked_bar_chart
 from fastload.report.html import Code, Figure, Note, Section, Table, Text, Tile, Tiles, page
-from fastload.report.numbers import bytes_text, number_text, percent_text, seconds_text, significant
+from fastload.report.numbers import (
+    bytes_text,
+    number_text,
+    percent_text,
+    ratio_text,
+    seconds_text,
+    significant,
+)
 
 LOSS_POINTS = 60  # a line of 1,000 steps is noise to the eye; means of equal stretches show the course
 
@@ -71,7 +78,7 @@ def _tiles(facts: Facts, found: dict[str, Summary]) -> Tiles:
     extra = overhead(facts.runs)
     return Tiles(
         [
-            Tile(f"{significant(theirs.epoch_s / ours.epoch_s, 2)}×", "as many epochs in a given time",
+            Tile(ratio_text(theirs.epoch_s / ours.epoch_s), "as many epochs in a given time",
                  f"against {theirs.loader}"),
             Tile(percent_text(ours.wait_share), "of the time spent waiting for data",
                  f"torch: {percent_text(theirs.wait_share)}"),
@@ -103,7 +110,7 @@ def _time_parts(facts: Facts, found: dict[str, Summary]) -> list[Figure | Table 
         (s.loader, seconds_text(s.epoch_s),
          f"{seconds_text(s.epoch_s_low)} to {seconds_text(s.epoch_s_high)}",
          number_text(s.rows_per_s), percent_text(s.wait_share),
-         f"{significant(s.epoch_s / found[FASTLOAD].epoch_s)}×")
+         ratio_text(s.epoch_s / found[FASTLOAD].epoch_s))
         for s in found.values()
     ]  # fmt: skip
     return [
@@ -124,7 +131,7 @@ def _time_parts(facts: Facts, found: dict[str, Summary]) -> list[Figure | Table 
                 value_text=seconds_text,
             )
         ),
-        Table(("loader", "epoch, median", "range", "rows/s", "waiting", "× fastload"), rows,
+        Table(("loader", "epoch, median", "range", "rows/s", "waiting", "time"), rows,
               strong=0),
         Note(
             f"“{BEFOREHAND}” is the limit: fastload's own batches, collected in a list before the clock "

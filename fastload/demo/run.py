@@ -131,6 +131,7 @@ def _convert(folder: Path, prepared: Prepared, say: Callable[[str], None]) -> Co
         folder / "flights.csv",
         folder / "flights.fl",
         pack={"x": NUMERIC},
+        columns=(*NUMERIC, *CATEGORIES, "late"),
         dtypes={"x": "float32", **dict.fromkeys(CATEGORIES, "category"), "late": "int64"},
         split=SPLIT,
         split_key="day",

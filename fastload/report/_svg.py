@@ -43,7 +43,7 @@ SERIES = 5
 QUIET = 4
 DASHES = ("", "7 4", "2 3", "9 3 2 3", "1 3")
 
-_NARROW, _WIDE = frozenset(" .,:;'!|iljtfrI()[]/-"), frozenset("mwMW@%&+=<>~—…×")
+_NARROW, _WIDE = frozenset(" .,:;'!|iljtfrI()[]/-"), frozenset("mwMW@%&+=<>~—…\N{MULTIPLICATION SIGN}")
 
 
 def variables(colours: dict[str, str]) -> str:

@@ -38,7 +38,7 @@ class Figure(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Cells are shown with str(). `strong` is the number of the row to set off. Empty headings leave the head out.
+    """Cells are shown with str(). `strong` is the number of the row to set off; no headings, no head.
 
     The first column is aligned left, the others right, unless `align` ("lrl") says else.
     """

@@ -66,3 +66,12 @@ def percent_text(share: float) -> str:
     ('6.3 %', '100 %', '0.04 %')
     """
     return f"{significant(share * 100, 2 if abs(share) < 0.0995 else 3)} %"
+
+
+def ratio_text(ratio: float) -> str:
+    """How many times as much.
+
+    >>> ratio_text(3.392), ratio_text(61.4), ratio_text(0.8951)
+    ('3.4\N{MULTIPLICATION SIGN}', '61\N{MULTIPLICATION SIGN}', '0.9\N{MULTIPLICATION SIGN}')
+    """
+    return f"{significant(ratio, 2)}\N{MULTIPLICATION SIGN}"

@@ -1,0 +1,560 @@
+"""The command line: convert, info, verify, bench, demo.
+
+Exit codes: 0 well done, 1 the data or the machine is at fault, 2 the command is, 130 interrupted. What was
+asked for goes to stdout, errors and progress to stderr. A command imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from fastload.errors import ArgumentError, FastloadError
+
+if TYPE_CHECKING:
+    from fastload.block.dataset import Dataset, FieldSize
+    from fastload.block.statistics import FieldStatistics
+    from fastload.schema import Field
+
+OK, DATA_PROBLEM, USAGE, INTERRUPTED = 0, 1, 2, 130
+MAX_SHOWN = 16  # columns of a vector field, or classes, listed one by one by `info`
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code. `arguments` are those after the program's name.
+
+    >>> main(["info", "no-such-folder"])
+    1
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        code = options.run(options)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return _fail(options, "interrupted", INTERRUPTED)
+    except ArgumentError as error:
+        return _fail(options, f"error: {error}", USAGE)
+    except BrokenPipeError:  # the reader (head, less) has seen enough
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # so that the exit's flush cannot fail again
+        return DATA_PROBLEM
+    except (FastloadError, OSError, MemoryError) as error:
+        return _fail(options, f"error: {error or type(error).__name__}", DATA_PROBLEM)
+
+
+def _fail(options: argparse.Namespace, message: str, code: int) -> int:
+    if options.debug:
+        traceback.print_exc()
+    print(f"fastload: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+# --- commands ------------------------------------------------------------------------------------
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from fastload.ingest import convert
+
+    summary = convert(
+        options.source[0] if len(options.source) == 1 else options.source,
+        options.destination,
+        columns=options.columns,
+        dtypes=dict(options.dtype),
+        pack=dict(options.pack),
+        names=options.names,
+        split=options.split,
+        split_key=options.split_key,
+        seed=options.seed,
+        codec=options.codec,
+        block_bytes=options.block_bytes,
+        shard_bytes=options.shard_bytes,
+        num_workers=options.threads,
+        overwrite=options.overwrite,
+        max_categories=options.max_categories,
+        null_values=options.null_values,
+        delimiter=options.delimiter,
+        encoding=options.encoding,
+        on_bad_rows=options.on_bad_rows,
+        progress=False if options.quiet else None,
+    )
+    if options.json:
+        _print_json(summary.to_json())
+    else:
+        print(summary)
+    return OK
+
+
+def _info(options: argparse.Namespace) -> int:
+    from fastload.block.dataset import Dataset
+
+    dataset = Dataset(options.path)
+    if options.json:
+        _print_json(_info_json(dataset))
+    else:
+        print("\n".join(_info_lines(dataset)))
+    return OK
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from fastload.block.dataset import Dataset
+    from fastload.report.numbers import bytes_text
+
+    try:
+        report = Dataset(options.path).verify()
+    except FastloadError as error:
+        if options.json:  # the answer a script asked for
+            _print_json({"ok": False, "error": type(error).__name__, "message": str(error)})
+        raise
+    found = {name: getattr(report, name) for name in ("shards", "blocks", "chunks", "stored_bytes")}
+    if options.json:
+        _print_json({"ok": True, **found})
+    else:
+        print(
+            f"{options.path}: sound; {_count(found['shards'], 'shard')}, {_count(found['blocks'], 'block')}, "
+            f"{_count(found['chunks'], 'chunk')}, {bytes_text(found['stored_bytes'])} checked"
+        )
+    return OK
+
+
+def _bench(options: argparse.Namespace) -> int:
+    _need("torch", "torch")
+    from fastload.bench.measure import compare_loaders
+    from fastload.bench.page import HEADER, comparison_json, comparison_page, comparison_rows, method_texts
+    from fastload.ingest.summary import format_table
+
+    comparison = compare_loaders(
+        options.path,
+        batch_size=options.batch_size,
+        num_epochs=options.epochs,
+        num_threads=options.threads,
+        max_epoch_s=options.max_seconds,
+        scratch=options.scratch,
+        say=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    if options.html:
+        with open(options.html, "w", encoding="utf-8") as file:
+            file.write(comparison_page(comparison))
+    if options.json:
+        _print_json(comparison_json(comparison))
+    else:
+        rows = comparison_rows(comparison)
+        print("\n".join(format_table(HEADER, rows, right=tuple(range(1, len(HEADER) - 1)))))
+        print("\n" + "\n".join(method_texts(comparison)))
+    return OK if all(measured.agrees is not False for measured in comparison.loaders) else DATA_PROBLEM
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from fastload.demo.run import run_demo
+
+    run_demo(
+        options.out,
+        max_rows=options.rows,
+        num_seeds=options.seeds,
+        num_epochs=options.epochs,
+        batch_size=options.batch_size,
+        keep=options.keep,
+        say=lambda line: print(line, flush=True),
+    )
+    return OK
+
+
+# --- what info says ------------------------------------------------------------------------------
+
+
+def _info_json(dataset: Dataset) -> dict[str, Any]:
+    sizes = dataset.field_sizes()
+    fields = []
+    for field in dataset.schema:
+        found = vars(dataset.statistics[field.name]).copy()
+        counts, lengths = found.pop("class_counts"), found.pop("lengths")
+        fields.append(
+            {
+                **vars(field),
+                "type": _type_text(field),
+                "stored_bytes": sizes[field.name].stored_bytes,
+                "raw_bytes": sizes[field.name].raw_bytes,
+                "statistics": found,  # of text: of its lengths
+                "lengths": None
+                if lengths is None
+                else {k: v for k, v in vars(lengths).items() if v is not None},
+                "class_counts": counts,
+            }
+        )
+    return {
+        "path": str(dataset.path),
+        "rows": dataset.num_rows,
+        "blocks": dataset.num_blocks,
+        "shards": dataset.num_shards,
+        "size_bytes": dataset.size_bytes,
+        "raw_bytes": dataset.raw_bytes,
+        "ratio": dataset.raw_bytes / dataset.size_bytes,
+        "fields": fields,
+    }
+
+
+def _info_lines(dataset: Dataset) -> list[str]:
+    from fastload.ingest.summary import format_table
+    from fastload.report.numbers import bytes_text, significant
+
+    lines = [
+        f"{dataset.path}: {_count(dataset.num_rows, 'row')}, {_count(dataset.num_blocks, 'block')}, "
+        f"{_count(dataset.num_shards, 'shard')}",
+        f"{bytes_text(dataset.size_bytes)} on disk, {bytes_text(dataset.raw_bytes)} decoded, "
+        f"ratio {significant(dataset.raw_bytes / dataset.size_bytes)}",
+        "",
+    ]
+    sizes, rows = dataset.field_sizes(), []
+    for field in dataset.schema:
+        rows += _field_rows(field, dataset.statistics[field.name], sizes[field.name])
+    header = ("field", "type", "stored", "ratio", "nulls", "NaN", "min", "max", "mean", "std")
+    lines += format_table(header, rows, right=tuple(range(2, 10)))
+    for field in dataset.schema:
+        classes = dataset.statistics[field.name].class_counts
+        if classes and (field.categories or len(classes) <= MAX_SHOWN):
+            lines += ["", *_class_lines(field.name, classes)]
+    return lines
+
+
+def _field_rows(field: Field, found: FieldStatistics, size: FieldSize) -> list[tuple[str, ...]]:
+    """A row for a field; one more for each column of a vector, unless there are very many."""
+    import numpy as np
+
+    from fastload.report.numbers import bytes_text, significant
+
+    ratio = significant(size.raw_bytes / size.stored_bytes) if size.stored_bytes else ""
+    nans, low, high, mean, std = (
+        np.atleast_1d(v) for v in (found.nans, found.min, found.max, found.mean, found.std)
+    )
+    head = (field.name, _type_text(field), bytes_text(size.stored_bytes), ratio, f"{found.nulls:,}")
+    if field.categories:  # codes are names, not numbers
+        return [(*head, "", "", "", "", "")]
+    if field.is_text:
+        return [(*head, "", f"{low[0]:,} long", f"{high[0]:,} long", f"{_number(mean[0])} long", "")]
+    columns = [tuple(map(_number, numbers)) for numbers in zip(low, high, mean, std, strict=True)]
+    if len(columns) == 1:
+        return [(*head, f"{nans[0]:,}", *columns[0])]
+    total = (*head, f"{nans.sum():,}", _number(np.nanmin(low)), _number(np.nanmax(high)), "", "")
+    if len(columns) > MAX_SHOWN:
+        return [total]
+    return [
+        total,
+        *(("", f"  [{i}]", "", "", "", f"{nans[i]:,}", *column) for i, column in enumerate(columns)),
+    ]
+
+
+def _class_lines(name: str, counts: Mapping[Any, int]) -> list[str]:
+    """All classes if they are few, else the most common ones."""
+    from fastload.ingest.summary import format_table
+    from fastload.report.numbers import percent_text
+
+    total = sum(counts.values())
+    common = sorted(counts.items(), key=lambda item: -item[1])
+    shown = common if len(common) <= MAX_SHOWN else common[: MAX_SHOWN // 2]
+    rows = [(str(value), f"{count:,}", percent_text(count / total)) for value, count in shown]
+    if len(shown) < len(common):
+        rest = sum(count for _, count in common[len(shown) :])
+        rows.append((f"({len(common) - len(shown):,} more)", f"{rest:,}", percent_text(rest / total)))
+    return format_table((name, "rows", "share"), rows, right=(1, 2))
+
+
+def _number(value: Any) -> str:
+    from fastload.report.numbers import significant
+
+    number = value.item()
+    if isinstance(number, int):
+        return f"{number:,}"
+    if math.isnan(number):
+        return ""
+    return f"{number:.4g}" if not 1e-4 <= abs(number) < 1e7 and number else significant(number, 4)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _type_text(field: Field) -> str:
+    kind = "category" if field.categories else field.dtype
+    shape = f" [{', '.join(map(str, field.shape))}]" if field.shape else " [*]" if field.variable else ""
+    return f"{kind}{shape}{' or null' if field.nullable else ''}"
+
+
+# --- output and input ----------------------------------------------------------------------------
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(_plain(value), indent=2, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    """NumPy values -> Python's; what is not finite -> null, since JSON has no word for it."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _need(package: str, extra: str) -> None:
+    from importlib.util import find_spec
+
+    from fastload.errors import MissingExtraError
+
+    if find_spec(package) is None:
+        raise MissingExtraError(package, extra=extra)
+
+
+def _listed(text: str) -> list[str]:
+    """a,b,c"""
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        message = f"expected names with commas between them, got {text!r}"
+        raise argparse.ArgumentTypeError(message)
+    return names
+
+
+def _assigned(text: str) -> tuple[str, str]:
+    """name=value"""
+    name, equals, value = text.partition("=")
+    if not (name.strip() and equals and value.strip()):
+        message = f"expected NAME=VALUE, got {text!r}"
+        raise argparse.ArgumentTypeError(message)
+    return name.strip(), value.strip()
+
+
+def _packed(text: str) -> tuple[str, list[str]]:
+    name, columns = _assigned(text)
+    return name, _listed(columns)
+
+
+def _shares(text: str) -> dict[str, float]:
+    """train=.8,validation=.2"""
+    shares = {}
+    for part in _listed(text):
+        name, share = _assigned(part)
+        try:
+            shares[name] = float(share)
+        except ValueError:
+            message = f"expected a number as the share of {name!r}, got {share!r}"
+            raise argparse.ArgumentTypeError(message) from None
+    return shares
+
+
+def _at_least(minimum: int, kind: Callable[[str], Any] = int) -> Callable[[str], Any]:
+    def parse(text: str) -> Any:
+        try:
+            number = kind(text)
+        except ValueError:
+            number = None
+        if number is None or not number >= minimum:
+            message = f"expected a number of at least {minimum}, got {text!r}"
+            raise argparse.ArgumentTypeError(message)
+        return number
+
+    return parse
+
+
+# fmt: off: the parser reads best as a table
+# --- the parser ----------------------------------------------------------------------------------
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One paragraph like every other error, with the way to the help."""
+        self.exit(USAGE, f"fastload: error: {message}; see: {self.prog} --help\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
+    )
+    parser = _Parser(
+        prog="fastload",
+        description="Training data at the speed of memory: block files in, PyTorch batches out.",
+        epilog="Exit codes: 0 done, 1 problem with the data, 2 wrong command, 130 interrupted.",
+    )
+    parser.set_defaults(debug=False)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument("--version", action=_Version, help="show the version and leave")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
+    for add in (_add_convert, _add_info, _add_verify, _add_bench, _add_demo):
+        add(commands, common)
+    return parser
+
+
+class _Version(argparse.Action):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(nargs=0, **options)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from fastload import __version__
+
+        print(f"fastload {__version__}")
+        parser.exit()
+
+
+def _command(
+    commands: Any,
+    common: argparse.ArgumentParser,
+    name: str,
+    run: Callable[..., int],
+    summary: str,
+    example: str,
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(
+        name,
+        parents=[common],
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=f"Example: {example}",
+    )
+    command.set_defaults(run=run)
+    return command
+
+
+def _add_convert(commands: Any, common: argparse.ArgumentParser) -> None:
+    command = _command(
+        commands,
+        common,
+        "convert",
+        _convert,
+        "convert CSV, Parquet, Arrow, npy or npz files to a data set",
+        "fastload convert flights.csv flights.fl --pack x=temp,wind --split train=.8,validation=.2",
+    )
+    add = command.add_argument
+    add("source", nargs="+", help="a file, several of one kind, or a folder of them")
+    add("destination", help="folder to write, by habit NAME.fl; with --split NAME.train.fl and so on")
+    add("--json", action="store_true", help="print the summary as JSON")
+    add("--quiet", action="store_true", help="no progress bar")
+
+    add = command.add_argument_group("what is read").add_argument
+    add("--columns", type=_listed, metavar="A,B,C", help="read only these")
+    add(
+        "--pack",
+        type=_packed,
+        action="append",
+        default=[],
+        metavar="X=A,B,C",
+        help="several numeric columns as one vector field (may be given again)",
+    )
+    add(
+        "--dtype",
+        type=_assigned,
+        action="append",
+        default=[],
+        metavar="COLUMN=DTYPE",
+        help="store as this: float32, int64, category, string, timestamp[ms] ... (may be given again)",
+    )
+    add(
+        "--max-categories",
+        type=_at_least(0),
+        default=10_000,
+        metavar="N",
+        help="text with more distinct values is stored as strings (default: 10000)",
+    )
+
+    add = command.add_argument_group("reading CSV").add_argument
+    add("--names", type=_listed, metavar="A,B,C", help="column names of a file without header")
+    add("--delimiter", metavar="CHARACTER", help="between cells (default: by the file's name)")
+    add("--encoding", default="utf-8", help="default: utf-8")
+    add("--null-values", type=_listed, metavar="A,B", help="words that mean: missing")
+    add(
+        "--on-bad-rows",
+        choices=("raise", "skip"),
+        default="raise",
+        help="skip leaves rows out that cannot be read, and counts them (default: raise)",
+    )
+
+    add = command.add_argument_group("splitting").add_argument
+    add("--split", type=_shares, metavar="PART=SHARE,...", help="such as train=.8,validation=.2")
+    add("--split-key", metavar="COLUMN", help="rows with equal values here stay together")
+    add("--seed", type=int, default=0, help="of the split (default: 0)")
+
+    add = command.add_argument_group("writing").add_argument
+    add("--codec", choices=("lz4", "lz4hc", "raw"), default="lz4", help="default: lz4")
+    add("--block-bytes", type=_at_least(1), default=1 << 20, metavar="N", help="default: 1 MiB")
+    add("--shard-bytes", type=_at_least(1), default=1 << 28, metavar="N", help="default: 256 MiB")
+    add("--threads", type=_at_least(0), metavar="N", help="default: as many as there are CPUs, at most 4")
+    add("--overwrite", action="store_true", help="replace the destination")
+
+
+def _add_info(commands: Any, common: argparse.ArgumentParser) -> None:
+    command = _command(
+        commands,
+        common,
+        "info",
+        _info,
+        "show a data set's schema, sizes, statistics and class counts",
+        "fastload info flights.train.fl",
+    )
+    command.add_argument("path", help="folder of the data set")
+    command.add_argument("--json", action="store_true", help="print it as JSON")
+
+
+def _add_verify(commands: Any, common: argparse.ArgumentParser) -> None:
+    command = _command(
+        commands,
+        common,
+        "verify",
+        _verify,
+        "read a whole data set and check every checksum",
+        "fastload verify flights.train.fl",
+    )
+    command.add_argument("path", help="folder of the data set")
+    command.add_argument("--json", action="store_true", help="print the result, good or bad, as JSON")
+
+
+def _add_bench(commands: Any, common: argparse.ArgumentParser) -> None:
+    command = _command(
+        commands,
+        common,
+        "bench",
+        _bench,
+        "measure this data set in fastload and in torch's DataLoader",
+        "fastload bench flights.train.fl --html bench.html",
+    )
+    add = command.add_argument
+    add("path", help="folder of the data set")
+    add("--batch-size", type=_at_least(1), default=1024, metavar="ROWS", help="default: 1024")
+    add("--epochs", type=_at_least(1), default=3, metavar="N", help="through each loader (default: 3)")
+    add("--threads", type=_at_least(0), metavar="N", help="of fastload (default: its own)")
+    add(
+        "--max-seconds",
+        type=_at_least(0.1, float),
+        default=3.0,
+        metavar="S",
+        help="an epoch is ended after so long (default: 3)",
+    )
+    add("--scratch", metavar="FOLDER", help="where the rows are written for torch (default: a temporary one)")
+    add("--json", action="store_true", help="print the figures as JSON")
+    add("--html", metavar="FILE", help="write a page with a plot")
+
+
+def _add_demo(commands: Any, common: argparse.ArgumentParser) -> None:
+    command = _command(
+        commands,
+        common,
+        "demo",
+        _demo,
+        "train a small network on real flights, through fastload and through torch's DataLoader",
+        "fastload demo --out demo.html",
+    )
+    add = command.add_argument
+    add("--out", default="fastload-demo.html", metavar="FILE", help="default: fastload-demo.html")
+    add("--rows", type=_at_least(1), metavar="N", help="so many flights (default: all)")
+    add("--seeds", type=_at_least(1), default=3, metavar="N", help="default: 3")
+    add("--epochs", type=_at_least(1), default=4, metavar="N", help="default: 4")
+    add("--batch-size", type=_at_least(1), default=1024, metavar="ROWS", help="default: 1024")
+    add("--keep", metavar="FOLDER", help="keep the block files there")
