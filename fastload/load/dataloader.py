@@ -1,0 +1,390 @@
+"""``fastload.DataLoader``: torch's DataLoader, with native threads where the data allow it."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch.utils.data import BatchSampler, RandomSampler, Sampler, SequentialSampler, default_collate
+from torch.utils.data import DataLoader as TorchDataLoader
+from torch.utils.data._utils.pin_memory import pin_memory as pin
+
+from fastload import _core
+from fastload.block.batch import name_columns, split_rows
+from fastload.block.dataset import RowAccess
+from fastload.block.writer import default_threads
+from fastload.errors import ArgumentError
+from fastload.load.convert import to_batch
+from fastload.load.sources import to_rows
+from fastload.plan.order import mix
+
+_T_co = TypeVar("_T_co", covariant=True)
+
+PREFETCH_BYTES = 64 << 20  # finished batches that wait for the consumer: enough to ride out a stall of 10 ms
+_LIST_DEPTH = 4  # batches asked for ahead when a sampler of the user's names the rows
+
+
+class DataLoader(TorchDataLoader[_T_co]):
+    """torch's DataLoader with the same arguments; decoding, shuffling and batching run in native threads.
+
+    ====================================================================  ==========================================
+    `dataset`                                                             served by
+    ====================================================================  ==========================================
+    path, ``fastload.Dataset``, dict, tuple or list of arrays or tensors,  the engine
+    exactly ``TensorDataset``
+    the same with torch's RandomSampler or SequentialSampler               the engine, as the equal native order
+    the same with another `sampler` or `batch_sampler`                     the engine gathers the rows it names
+    the same with a `collate_fn`                                           the engine gathers; the function gets the
+                                                                           list of samples, as in torch
+    any other Dataset or IterableDataset, or ``batch_size=None``           torch's own machinery, unchanged
+    ====================================================================  ==========================================
+
+    Batches are dicts of tensors; tuple data give lists, as torch does. Variable-length fields are padded with zeros
+    to the longest row and bring ``<name>_lengths``; nullable ones bring ``<name>_valid``. A batch owns its memory and
+    may be kept. The order is the same for any number of threads; it is not torch's order for the same seed.
+
+    Parameters
+    ----------
+    dataset, batch_size, shuffle, sampler, batch_sampler, collate_fn, pin_memory, drop_last, timeout, generator
+        As in torch.
+    num_workers : int, optional
+        Native threads. Default: the processors this process may use, at most 4; 0 works in the caller's thread. Where
+        torch's own machinery serves, worker processes, and 0 by default.
+    prefetch_factor : int, optional
+        Batches per thread that may wait finished. Default: as many as fit 64 MiB.
+    persistent_workers : bool
+        With an order known in advance (a `seed`, or no shuffling) the next epoch's first batches are prepared while
+        the last ones of this epoch are consumed. Threads and decoded blocks stay for the loader's life in any case.
+    worker_init_fn, multiprocessing_context
+        Of torch's worker processes; a warning says so where native threads serve.
+    seed : int, optional, keyword only
+        Epoch e is shuffled by (seed, e). Without it a seed is drawn from `generator`, or torch's global one, once per
+        pass, as torch does.
+    memory_bytes : int, keyword only
+        Budget for decoded blocks, 1 GiB by default. Data within it, and data stored raw, are shuffled by a true
+        permutation; larger ones through windows of this size. It is part of the order's definition.
+
+    Raises
+    ------
+    ArgumentError, EmptyError, FormatError and its kinds; ValueError and TypeError as torch
+
+    Examples
+    --------
+    >>> import numpy as np, fastload as fl
+    >>> data = {"x": np.arange(12, dtype="float32").reshape(6, 2), "y": np.arange(6)}
+    >>> loader = fl.DataLoader(data, batch_size=4, shuffle=True, seed=0)
+    >>> [batch["x"].shape[0] for batch in loader]
+    [4, 2]
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        batch_size: int | None = 1,
+        shuffle: bool | None = None,
+        sampler: Sampler | Any | None = None,
+        batch_sampler: Sampler[list] | Any | None = None,
+        num_workers: int | None = None,
+        collate_fn: Callable[[list], Any] | None = None,
+        pin_memory: bool = False,
+        drop_last: bool = False,
+        timeout: float = 0,
+        worker_init_fn: Callable[[int], None] | None = None,
+        multiprocessing_context: Any = None,
+        generator: torch.Generator | None = None,
+        *,
+        prefetch_factor: int | None = None,
+        persistent_workers: bool = False,
+        pin_memory_device: str = "",
+        in_order: bool = True,
+        seed: int | None = None,
+        memory_bytes: int = 1 << 30,
+    ) -> None:
+        dataset, rows = to_rows(dataset)
+        native = rows is not None and (batch_size is not None or batch_sampler is not None)
+        _check_options(native, batch_size, prefetch_factor, seed, memory_bytes)
+        if num_workers is None:
+            num_workers = default_threads() if native else 0
+        super().__init__(
+            dataset,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            sampler=sampler,
+            batch_sampler=batch_sampler,
+            num_workers=num_workers,
+            collate_fn=collate_fn,
+            pin_memory=pin_memory,
+            drop_last=drop_last,
+            timeout=timeout,
+            worker_init_fn=worker_init_fn,
+            multiprocessing_context=multiprocessing_context,
+            generator=generator,
+            prefetch_factor=prefetch_factor,
+            persistent_workers=persistent_workers,
+            pin_memory_device=pin_memory_device,
+            in_order=in_order,
+        )
+        self.seed = seed
+        self.memory_bytes = memory_bytes
+        self.epoch = 0
+        self._rows = rows if native else None
+        self._engine: _core.Engine | None = None
+        self._engine_process = -1
+        self._ahead: tuple[tuple[int, int], _core.Epoch] | None = None
+        self._last: _NativeIterator | None = None
+        if native and (worker_init_fn is not None or multiprocessing_context is not None):
+            name = "worker_init_fn" if worker_init_fn is not None else "multiprocessing_context"
+            warnings.warn(
+                f"{name} is for worker processes; this data set is served by native threads, which do not use it",
+                UserWarning,
+                stacklevel=2,
+            )
+
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch that the next ``iter()`` delivers; it counts up by itself from there. Matters with a `seed`."""
+        self.epoch = int(epoch)
+
+    def __iter__(self) -> Iterator[Any]:
+        if self._rows is None:
+            return super().__iter__()
+        make = self._make_batch()
+        order = _native_order(self)
+        if order is None:
+            iterator: Any = _ListIterator(self, make)
+        else:
+            iterator = self._last = _NativeIterator(self, self._start(shuffle=order == "shuffle"), make)
+        return iterator
+
+    def _native_engine(self) -> _core.Engine:
+        from os import getpid
+
+        if self._engine is None or self._engine_process != getpid():
+            self._engine = _core.Engine(
+                self._rows._source(),
+                threads=self.num_workers,
+                memory_bytes=self.memory_bytes,
+                prefetch_bytes=PREFETCH_BYTES,
+                prefetch_batches=(self.prefetch_factor or 0) * self.num_workers,
+            )
+            self._engine_process = getpid()
+            self._ahead = None
+        return self._engine
+
+    def _start(self, *, shuffle: bool) -> _core.Epoch:
+        engine = self._native_engine()
+        key = self._next_key(shuffle)
+        if self._ahead is not None and self._ahead[0] == key:
+            epoch = self._ahead[1]
+        else:
+            epoch = self._begin(engine, shuffle, key, None)
+        self._ahead = None
+        if self.persistent_workers and (self.seed is not None or not shuffle):
+            following = (key[0], key[1] + 1)
+            self._ahead = (following, self._begin(engine, shuffle, following, epoch))
+        return epoch
+
+    def _begin(
+        self, engine: _core.Engine, shuffle: bool, key: tuple[int, int], after: _core.Epoch | None
+    ) -> _core.Epoch:
+        sampler = self.batch_sampler
+        return engine.start(sampler.batch_size, sampler.drop_last, shuffle, *key, [], True, after)
+
+    def _next_key(self, shuffle: bool) -> tuple[int, int]:
+        """(seed, epoch) of a pass. Draws from torch's generators what torch would: one number for the iterator, and one
+        for a random sampler that has no generator of its own."""
+        drawn = _draw(self.generator)
+        sampler = self.batch_sampler.sampler
+        if shuffle:
+            drawn = _draw(getattr(sampler, "generator", None))
+        epoch, self.epoch = self.epoch, self.epoch + 1
+        return (drawn, 0) if self.seed is None else (self.seed & (1 << 64) - 1, epoch)
+
+    def _make_batch(self) -> Callable[[Any], Any]:
+        """parts -> what the training loop gets."""
+        schema, as_tuple = self._rows.schema, self._rows.as_tuple
+        collate = self.collate_fn
+        if collate is None or collate is default_collate:
+            def make(parts: Any) -> Any:
+                return to_batch(schema, parts, as_list=as_tuple)
+        else:
+            as_torch = self.dataset is not self._rows  # TensorDataset: samples are tuples of tensors
+
+            def make(parts: Any) -> Any:
+                rows = len(parts[0][0]) if parts[0][2] is None else len(parts[0][2]) - 1
+                if as_torch:
+                    return collate(list(zip(*to_batch(schema, parts, as_list=True), strict=True)))
+                return collate(self._rows.shape_rows(split_rows(schema, name_columns(schema, parts), rows)))
+
+        return _with_pinning(make) if self._pins() else make
+
+    def _pins(self) -> bool:
+        if not self.pin_memory:
+            return False
+        if not torch.accelerator.is_available():
+            warnings.warn(
+                "'pin_memory' argument is set as true but no accelerator is found, then device pinned memory won't be used.",
+                stacklevel=3,
+            )
+            return False
+        return True
+
+    def stats(self) -> dict[str, Any]:
+        """What the last pass did.
+
+        Returns
+        -------
+        dict
+            order : "permutation", "windowed", "sequential", "sampler" (yours), or "torch" (not served by the engine);
+            mix : mixing reached, 1.0 = a true permutation (see ``fastload.plan.order.mix``), None where not known;
+            window_rows : rows of the largest window; delivered_rows, delivered_batches; wait_s : time the consumer
+            waited for data; busy_s : time between its calls.
+        """
+        if self._rows is None:
+            return {"order": "torch", "mix": None}
+        kind = _native_order(self)
+        if kind is None:
+            return {"order": "sampler", "mix": None}
+        if self._last is None:
+            return {"order": "permutation" if kind == "shuffle" else "sequential", "mix": None, "delivered_rows": 0}
+        return self._last.stats()
+
+
+def _check_options(
+    native: bool, batch_size: Any, prefetch_factor: Any, seed: Any, memory_bytes: Any
+) -> None:
+    if native and batch_size is not None and (isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer))):
+        raise ArgumentError(f"batch_size must be an integer, got {batch_size!r}")
+    if prefetch_factor is not None and prefetch_factor < 1:
+        raise ArgumentError(f"prefetch_factor must be at least 1, got {prefetch_factor}")
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, (int, np.integer))):
+        raise ArgumentError(f"seed must be an integer, got {seed!r}")
+    if not isinstance(memory_bytes, (int, np.integer)) or memory_bytes < 1:
+        raise ArgumentError(f"memory_bytes must be a positive number of bytes, got {memory_bytes!r}")
+
+
+def _draw(generator: torch.Generator | None) -> int:
+    return int(torch.empty((), dtype=torch.int64).random_(generator=generator).item())
+
+
+def _native_order(loader: DataLoader) -> str | None:
+    """"shuffle" or "file" where the sampler is one whose order the engine makes itself; else None."""
+    batches = loader.batch_sampler
+    if type(batches) is not BatchSampler:
+        return None
+    sampler = batches.sampler
+    if getattr(sampler, "data_source", None) is not loader.dataset:
+        return None
+    if type(sampler) is SequentialSampler:
+        return "file"
+    whole = type(sampler) is RandomSampler and not sampler.replacement and sampler._num_samples is None
+    return "shuffle" if whole else None
+
+
+def _with_pinning(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda parts: pin(make(parts))
+
+
+class _NativeIterator:
+    """One pass in an order of the engine's own. Dropping it ends the pass; the threads go on to serve others."""
+
+    def __init__(self, loader: DataLoader, epoch: _core.Epoch, make: Callable[[Any], Any]) -> None:
+        self._engine = loader._engine
+        self._epoch = epoch
+        self._make = make
+        self._batch_rows = loader.batch_sampler.batch_size
+        self._timeout_s = float(loader.timeout)
+        self._shuffles = _native_order(loader) == "shuffle"
+        self._delivered = 0
+        self._wait_s = self._busy_s = 0.0
+        self._returned_at: float | None = None
+        self._mix: float | None = None
+
+    def __iter__(self) -> _NativeIterator:
+        return self
+
+    def __len__(self) -> int:
+        return self._epoch.batches
+
+    def __next__(self) -> Any:
+        called_at = time.perf_counter()
+        try:
+            parts = self._epoch.next(self._engine, self._timeout_s)
+        except TimeoutError:
+            raise RuntimeError(f"DataLoader timed out after {self._timeout_s:g} seconds") from None
+        if parts is None:
+            raise StopIteration
+        batch = self._make(parts)
+        self._delivered += 1
+        if self._returned_at is not None:
+            self._busy_s += called_at - self._returned_at
+        self._returned_at = time.perf_counter()
+        self._wait_s += self._returned_at - called_at
+        return batch
+
+    def stats(self) -> dict[str, Any]:
+        windows = self._epoch.window_rows
+        num_rows = self._epoch.num_rows
+        if self._mix is None and num_rows:
+            self._mix = mix(lambda at, n: self._epoch.rows(self._engine, at, n), num_rows, self._batch_rows)
+        kind = "sequential" if not self._shuffles else "permutation" if len(windows) <= 1 else "windowed"
+        return {
+            "order": kind,
+            "mix": self._mix,
+            "window_rows": max(windows, default=0),
+            "delivered_batches": self._delivered,
+            "delivered_rows": min(num_rows, self._delivered * self._batch_rows),
+            "wait_s": self._wait_s,
+            "busy_s": self._busy_s,
+        }
+
+
+class _ListIterator:
+    """One pass over batches whose rows a sampler of the user's names. The sampler runs in the caller's thread; the rows
+    are gathered by up to `num_workers` threads, a few batches ahead, and delivered in order. The threads end with it."""
+
+    def __init__(self, loader: DataLoader, make: Callable[[Any], Any]) -> None:
+        _draw(loader.generator)
+        self._rows = loader._rows
+        self._make = make
+        self._lists = iter(loader.batch_sampler)
+        self._length = loader.batch_sampler
+        self._timeout_s = float(loader.timeout) or None
+        self._pool = ThreadPoolExecutor(loader.num_workers) if loader.num_workers else None
+        self._depth = (loader.prefetch_factor or _LIST_DEPTH) * max(1, loader.num_workers)
+        self._pending: deque[Any] = deque()
+
+    def __iter__(self) -> _ListIterator:
+        return self
+
+    def __len__(self) -> int:
+        return len(self._length)
+
+    def _read(self, rows: Any) -> Any:
+        return self._rows.read_rows(np.asarray(rows, np.int64))
+
+    def __next__(self) -> Any:
+        if self._pool is None:
+            return self._make(self._read(next(self._lists)))
+        while len(self._pending) < self._depth:
+            rows = next(self._lists, None)
+            if rows is None:
+                break
+            self._pending.append(self._pool.submit(self._read, rows))
+        if not self._pending:
+            self._pool.shutdown()
+            raise StopIteration
+        try:
+            return self._make(self._pending.popleft().result(self._timeout_s))
+        except TimeoutError:
+            raise RuntimeError(f"DataLoader timed out after {self._timeout_s:g} seconds") from None
+
+    def __del__(self) -> None:
+        pool = getattr(self, "_pool", None)
+        if pool is not None:
+            pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,97 @@
+"""``fastload.IterableDataset``: finished batches for torch's own DataLoader."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import IterableDataset as TorchIterableDataset
+from torch.utils.data import get_worker_info
+
+from fastload import _core
+from fastload.block.dataset import Dataset
+from fastload.block.writer import default_threads
+from fastload.errors import ArgumentError
+from fastload.load.convert import to_batch
+from fastload.load.dataloader import PREFETCH_BYTES
+
+
+class IterableDataset(TorchIterableDataset):
+    """Batches of a data set as an iterable: ``torch.utils.data.DataLoader(IterableDataset(...), batch_size=None)``.
+
+    With several worker processes the blocks are dealt to them, so that each row comes once an epoch; each worker ends
+    with a batch of its own that may be short. ``fastload.DataLoader`` needs no worker processes and is faster.
+
+    Parameters
+    ----------
+    dataset : path-like or Dataset
+    batch_size : int
+    shuffle : bool
+    seed : int, optional
+        With it, pass e (counted by this object, or set by ``set_epoch``) is shuffled by (seed, e). Without it a seed is
+        drawn per pass from torch's global generator, the same for all workers of a DataLoader.
+    drop_last : bool
+    memory_bytes : int
+        Budget for decoded blocks, of each process.
+    num_workers : int, optional
+        Native threads of each process; by default the processors allowed (at most 4), shared among torch's workers.
+
+    Raises
+    ------
+    ArgumentError, and what opening a data set raises
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile, torch, fastload as fl
+    >>> ds = fl.write(tempfile.mkdtemp() + "/d.fl", {"x": np.arange(10)})
+    >>> loader = torch.utils.data.DataLoader(fl.IterableDataset(ds, batch_size=4), batch_size=None)
+    >>> [batch["x"].tolist() for batch in loader]
+    [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    """
+
+    def __init__(
+        self,
+        dataset: str | os.PathLike[str] | Dataset,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        seed: int | None = None,
+        drop_last: bool = False,
+        memory_bytes: int = 1 << 30,
+        num_workers: int | None = None,
+    ) -> None:
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise ArgumentError(f"batch_size must be a positive integer, got {batch_size!r}")
+        self.dataset = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.drop_last = drop_last
+        self.memory_bytes = memory_bytes
+        self.num_workers = num_workers
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch that the next ``iter()`` delivers."""
+        self.epoch = int(epoch)
+
+    def __iter__(self) -> Iterator[Any]:
+        info = get_worker_info()
+        worker, workers = (info.id, info.num_workers) if info is not None else (0, 1)
+        epoch, self.epoch = self.epoch, self.epoch + 1
+        seed = self.seed
+        if seed is None:  # a worker's seed is the loader's own number plus the worker's
+            seed = info.seed - info.id if info is not None else int(torch.empty((), dtype=torch.int64).random_().item())
+        blocks = list(range(worker, self.dataset.num_blocks, workers))
+        if not blocks:
+            return
+        threads = max(1, default_threads() // workers) if self.num_workers is None else self.num_workers
+        engine = _core.Engine(self.dataset._source(), threads, self.memory_bytes, PREFETCH_BYTES)
+        pass_ = engine.start(
+            self.batch_size, self.drop_last, bool(self.shuffle), seed & (1 << 64) - 1, epoch, blocks, True, None
+        )
+        schema, as_tuple = self.dataset.schema, self.dataset.as_tuple
+        while (parts := pass_.next(engine)) is not None:
+            yield to_batch(schema, parts, as_list=as_tuple)
