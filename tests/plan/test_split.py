@@ -22,10 +22,33 @@ def test_hashes_are_fixed_for_ever():
         0x33FE8BD4F9C57863, 0xFD177F111895B98D, 0x19B38C49999C6CCC, 0x6B8B42791B3BF1A5, 0x756F8B0EB9A2A994,
     ]  # fmt: skip
     assert hash_keys(np.array([0.5, np.nan])).tolist() == [0x3943A3BA32EBE52E, 0xE75ADDAB5DA00C4C]
-    assert split_rows(0, 20, THREE, seed=7).tolist() == [0, 0, 0, 0, 0, 0, 0, 2, 2, 1, 0, 2, 0, 0, 0, 1, 1, 2, 0, 0]
+    assert split_rows(0, 20, THREE, seed=7).tolist() == [
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        2,
+        2,
+        1,
+        0,
+        2,
+        0,
+        0,
+        0,
+        1,
+        1,
+        2,
+        0,
+        0,
+    ]
 
 
-@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "int64", "uint8", "uint64", "float16", "float32", "float64"])
+@pytest.mark.parametrize(
+    "dtype", ["int8", "int16", "int32", "int64", "uint8", "uint64", "float16", "float32", "float64"]
+)
 def test_width_of_a_key_does_not_matter(dtype):
     keys = np.array([0, 1, 5, 100])
     assert hash_keys(keys.astype(dtype)).tolist() == hash_keys(keys).tolist()
@@ -57,7 +80,11 @@ def test_missing_keys_stay_together():
     assert masked[0] == masked[2] != masked[1]
     categories = Categorical(np.array([0, 9]), ["a"], np.array([True, False]))
     ragged = Ragged.from_rows(["a", None], "string")
-    assert hash_keys(categories).tolist() == hash_keys(ragged).tolist() == [hash_keys(np.array(["a"]))[0], masked[0]]
+    assert (
+        hash_keys(categories).tolist()
+        == hash_keys(ragged).tolist()
+        == [hash_keys(np.array(["a"]))[0], masked[0]]
+    )
     assert hash_keys(Categorical(np.array([0]), [], np.array([False])))[0] == masked[0]
 
 

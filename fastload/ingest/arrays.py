@@ -1,0 +1,283 @@
+"""NumPy files and arrays in memory as chunks of columns, mapped or streamed, never unpickled."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from fastload.errors import IngestError
+from fastload.ingest.columns import NO_VALUES, Column, FitError, encode_categories, take_rows
+from fastload.ingest.decisions import Chunk, Decisions
+from fastload.ingest.samples import column_of_values, to_numpy
+from fastload.ingest.summary import Tally
+from fastload.schema import NUMPY_DTYPES, Categorical, Ragged
+
+CHUNK_BYTES = 8 << 20
+STORED = {dtype for dtype in NUMPY_DTYPES if dtype != "bfloat16"}
+
+
+class ArraysReader:
+    """Columns that can be read run by run: `sources` maps a name to (number of rows, bytes of a row, read).
+
+    read(start, stop) gives those rows; it is called in order, once for each run.
+    """
+
+    def __init__(self, kind: str, sources: dict[str, ArraySource], paths: Iterable[Path] = ()) -> None:
+        if not sources:
+            raise IngestError("a source must hold at least one array; found none")
+        self.kind, self.paths = kind, list(paths)
+        self.size_bytes = sum(path.stat().st_size for path in self.paths)
+        self.nullable: set[str] = set()
+        self.names = list(sources)
+        self._sources = sources
+        lengths = {name: source.num_rows for name, source in sources.items()}
+        self.num_rows = next(iter(lengths.values()))
+        if len(set(lengths.values())) > 1:
+            told = ", ".join(f"{name!r} {length:,}" for name, length in lengths.items())
+            raise IngestError(f"all arrays must have the same number of rows; found {told}", path=self._path)
+
+    @property
+    def _path(self) -> Path | None:
+        return self.paths[0] if len(self.paths) == 1 else None
+
+    def choose(self, names: Iterable[str]) -> None:
+        """Read only these arrays from now on."""
+        chosen = set(names)
+        self._sources = {name: source for name, source in self._sources.items() if name in chosen}
+
+    def chunks(self, decisions: Decisions, tally: Tally) -> Iterator[Chunk]:
+        row_bytes = max(1, sum(source.row_bytes for source in self._sources.values()))
+        step = max(1, CHUNK_BYTES // row_bytes)
+        readers = {name: source.open() for name, source in self._sources.items()}
+        for start in range(0, self.num_rows, step):
+            stop = min(start + step, self.num_rows)
+            chunk = Chunk({}, stop - start, start, self.size_bytes * stop // self.num_rows, self._path)
+            for name, read in readers.items():
+                try:
+                    chunk.columns[name] = column_of_data(read(start, stop), decisions, name)
+                except FitError as error:
+                    raise IngestError(
+                        str(error), path=self._path, row=start + error.index, field=name
+                    ) from None
+            yield chunk
+
+
+class ArraySource:
+    """One column: `open()` gives a function (start, stop) -> rows, to be called in order from row 0."""
+
+    def __init__(
+        self, num_rows: int, row_bytes: int, open_rows: Callable[[], Callable[[int, int], object]]
+    ) -> None:
+        self.num_rows, self.row_bytes, self.open = num_rows, row_bytes, open_rows
+
+
+def column_of_data(data: object, decisions: Decisions, name: str) -> Column:
+    """Rows of an array (or of a list) as a column the writer can take; FitError for what cannot be stored."""
+    if isinstance(data, Column):
+        return data
+    if isinstance(data, Categorical):
+        return Column(data, "int32", "dictionary")
+    if isinstance(data, Ragged):
+        return Column(data, data.values.dtype.name, f"runs of {data.values.dtype.name}")
+    if isinstance(data, list):
+        return _text_policy(column_of_values(data), decisions, name)
+    dtype = data.dtype
+    if dtype.kind == "M":
+        return _times(data)
+    if dtype.kind == "m":
+        unit = np.datetime_data(dtype)[0]
+        return Column(np.ascontiguousarray(data).astype(np.int64), "int64", f"duration[{unit}]")
+    if dtype.kind in "US" and data.ndim == 1:
+        return _text_policy(column_of_values(data.tolist(), source=str(dtype)), decisions, name)
+    native = dtype.newbyteorder("=")
+    if native.name not in STORED:
+        raise FitError(
+            f"an array must hold bool, integers, floats of 16 to 64 bits, text or dates; found {dtype}", 0
+        )
+    if isinstance(data, np.ma.MaskedArray):
+        return Column(_whole_rows(data.astype(native, copy=False)), native.name, native.name)
+    return Column(np.ascontiguousarray(data, native), native.name, native.name)
+
+
+def array_source(name: str, value: object) -> ArraySource:
+    """What a dict of arrays may hold: arrays, tensors, lists, Ragged, Categorical, or the path of a .npy file."""
+    if isinstance(value, (str, PathLike)):
+        path = Path(value)
+        if path.suffix.lower() != ".npy":
+            raise IngestError("a path in a dict must be that of a .npy file", path=path, field=name)
+        return mapped_source(path, name)[name]
+    if isinstance(value, (Ragged, Categorical)):
+        rows = value.num_rows if isinstance(value, Ragged) else len(value.codes)
+        size_bytes = value.values.nbytes if isinstance(value, Ragged) else value.codes.nbytes
+        return ArraySource(
+            rows,
+            size_bytes // max(1, rows),
+            lambda: lambda start, stop: take_rows(value, np.arange(start, stop)),
+        )
+    if isinstance(value, (list, tuple)):
+        value = list(value)
+        first = value[0] if value else None
+        row_bytes = getattr(first, "nbytes", 64)
+        return ArraySource(len(value), row_bytes, lambda: lambda start, stop: value[start:stop])
+    array, dtype = to_numpy(value)
+    if array.dtype.hasobject:
+        return array_source(name, array.tolist())
+    if array.ndim == 0:
+        raise IngestError(f"an array must have rows; found a single {array.dtype} value", field=name)
+    return _sliced(array, dtype)
+
+
+def mapped_source(path: Path, name: str | None = None) -> dict[str, ArraySource]:
+    """A .npy file mapped into memory; one column, or one for each member of a structured array."""
+    with _reading(path):
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(array, np.ndarray):
+        raise IngestError("a .npy file must hold one array; this is an .npz under another name", path=path)
+    if array.ndim == 0:
+        raise IngestError(f"an array must have rows; found a single {array.dtype} value", path=path)
+    if array.dtype.names:
+        return {member: _sliced(array[member], array[member].dtype.name) for member in array.dtype.names}
+    return {name or "x": _sliced(array, array.dtype.name)}
+
+
+def archive_sources(path: Path) -> dict[str, ArraySource]:
+    """The arrays of an .npz file, each streamed from its place in the archive."""
+    sources = {}
+    with _reading(path), zipfile.ZipFile(path) as archive:
+        for member in archive.namelist():
+            name = member.removesuffix(".npy")
+            with _reading(path, name), archive.open(member) as file:
+                shape, fortran, dtype = _read_npy_header(file)
+            if dtype.hasobject:
+                raise IngestError(_OBJECTS, path=path, field=name)
+            if not shape:
+                raise IngestError(
+                    f"an array must have rows; found a single {dtype} value", path=path, field=name
+                )
+            row_bytes = dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
+            sources[name] = ArraySource(
+                shape[0], row_bytes, lambda m=member, f=fortran: _open_member(path, m, f)
+            )
+    return sources
+
+
+_OBJECTS = (
+    "an array must hold numbers or text; this one holds Python objects, which are stored as pickles and never read here; "
+    "save it anew with a plain dtype (or lists as a dict of arrays)"
+)
+
+
+def _open_member(path: Path, member: str, fortran: bool) -> Callable[[int, int], np.ndarray]:
+    """Rows of one array in an .npz, in order. Column-major arrays are loaded whole: their rows lie scattered."""
+    name = member.removesuffix(".npy")
+    if fortran:
+        with _reading(path, name), np.load(path, allow_pickle=False) as archive:
+            array = archive[name]
+        return lambda start, stop: array[start:stop]
+    file = zipfile.ZipFile(path).open(member)
+    shape, _, dtype = _read_npy_header(file)
+    row_bytes = dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
+
+    def read(start: int, stop: int) -> np.ndarray:
+        want = (stop - start) * row_bytes
+        with _reading(path, name):
+            data = file.read(want)
+        if len(data) != want:
+            raise IngestError(
+                f"the archive must be whole; the array ends after {len(data)} of {want} bytes",
+                path=path,
+                row=start,
+                field=name,
+            )
+        return np.frombuffer(data, dtype).reshape(stop - start, *shape[1:])
+
+    return read
+
+
+def _read_npy_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return read(file)
+
+
+def _sliced(array: np.ndarray, dtype: str) -> ArraySource:
+    row_bytes = array.dtype.itemsize * int(np.prod(array.shape[1:], dtype=np.int64))
+    if dtype == "bfloat16":
+        return ArraySource(
+            len(array), row_bytes, lambda: lambda a, b: Column(np.ascontiguousarray(array[a:b]), dtype, dtype)
+        )
+    return ArraySource(len(array), row_bytes, lambda: lambda start, stop: array[start:stop])
+
+
+def _times(data: np.ndarray) -> Column:
+    """datetime64 -> int64 in its own unit; NaT is a missing value."""
+    unit, count = np.datetime_data(data.dtype)
+    if unit == "D" and count == 1:
+        data, unit = data.astype("datetime64[s]"), "s"
+    if unit not in ("s", "ms", "us", "ns") or count != 1:
+        raise FitError(f"dates must count days, s, ms, us or ns; found {data.dtype}", 0)
+    missing = np.isnat(data)
+    values = np.ascontiguousarray(data).astype(f"datetime64[{unit}]").view(np.int64)
+    return Column(
+        np.ma.MaskedArray(values, missing) if missing.any() else values, "int64", f"timestamp[{unit}]"
+    )
+
+
+def _whole_rows(data: np.ma.MaskedArray) -> np.ma.MaskedArray:
+    """A row is missing as a whole or not at all: single masked elements become NaN, or are refused among integers."""
+    mask = np.ma.getmaskarray(data)
+    if data.ndim == 1 or not mask.any():
+        return data
+    per_row = mask.reshape(len(mask), -1)
+    parts = per_row.any(axis=1) & ~per_row.all(axis=1)
+    if not parts.any():
+        return data
+    if data.dtype.kind != "f":
+        raise FitError(f"a {data.dtype} row must be masked as a whole or not at all", int(np.argmax(parts)))
+    values = np.where(mask, np.array(np.nan, data.dtype), np.ma.getdata(data))
+    whole = per_row.all(axis=1).reshape(-1, *[1] * (data.ndim - 1))
+    return np.ma.MaskedArray(values, np.broadcast_to(whole, mask.shape).copy())
+
+
+def _text_policy(column: Column, decisions: Decisions, name: str) -> Column:
+    """Text as categories while that may be what is stored."""
+    if column.dtype != "string" or column.source == NO_VALUES or decisions.keeps_text(name):
+        return column
+    texts = column.data
+    whole, offsets = texts.values.tobytes(), texts.offsets.tolist()
+    words: list[str | None] = [whole[a:b].decode("utf-8") for a, b in zip(offsets, offsets[1:], strict=False)]
+    if texts.valid is not None:
+        words = [w if v else None for w, v in zip(words, texts.valid.tolist(), strict=True)]
+    return Column(encode_categories(words), "int32", column.source)
+
+
+class _reading:
+    """Turn what NumPy and zipfile say about a damaged or foreign file into an IngestError that says where."""
+
+    def __init__(self, path: Path, field: str | None = None) -> None:
+        self._where = {"path": path, "field": field}
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, IngestError) or not isinstance(
+            error, (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile)
+        ):
+            return
+        if any(word in str(error) for word in ("allow_pickle", "Object arrays", "Python objects")):
+            raise IngestError(_OBJECTS, **self._where) from None
+        raise IngestError(
+            f"the file must be a whole NumPy file; NumPy says: {error}", **self._where
+        ) from None
+
+
+def sources_of_mapping(source: Mapping[str, object]) -> dict[str, ArraySource]:
+    """A dict of arrays, tensors, lists or .npy paths -> sources by name."""
+    return {str(name): array_source(str(name), value) for name, value in source.items()}
