@@ -8,9 +8,6 @@ import pytest
 
 from fastload.block.dataset import Dataset
 from fastload.errors import ArgumentError, IngestError
-
-pytest.importorskip("pyarrow")
-
 from fastload.ingest import convert, delimited
 
 

@@ -3,19 +3,18 @@ from __future__ import annotations
 import errno
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from pyarrow import feather, parquet
 
 from fastload.block.dataset import Dataset
 from fastload.block.writer import Writer, write
 from fastload.errors import ArgumentError, DiskFullError, ExistsError, FileIOError, NotADatasetError
-from fastload.schema import Categorical, Field, Ragged, Schema
-
-pa = pytest.importorskip("pyarrow")
-
 from fastload.ingest import convert, export, to_arrow, to_parquet
+from fastload.schema import Categorical, Field, Ragged, Schema
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 NUMBERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64"]
@@ -86,7 +85,7 @@ def test_round_trip(tmp_path, table, through, block_bytes):
     source = table
     if through == "arrow":
         source = tmp_path / "in.arrow"
-        pa.feather.write_feather(table, source, chunksize=5)
+        feather.write_feather(table, source, chunksize=5)
     elif through == "parquet":
         nested = any(
             pa.types.is_fixed_size_list(f.type) and pa.types.is_fixed_size_list(f.type.value_type)
@@ -94,7 +93,7 @@ def test_round_trip(tmp_path, table, through, block_bytes):
         )
         if not nested:  # pyarrow does not read those back from Parquet
             source = tmp_path / "in.parquet"
-            pa.parquet.write_table(table, source, row_group_size=5)
+            parquet.write_table(table, source, row_group_size=5)
     convert(
         source,
         tmp_path / "t.fl",
@@ -139,12 +138,12 @@ def dataset(tmp_path):
 def test_every_form_of_field(tmp_path, dataset, to_file, monkeypatch):
     monkeypatch.setattr(export, "BATCH_ROWS", 64)
     path = to_file(dataset, tmp_path / "out")
-    table = pa.feather.read_table(path) if to_file is to_arrow else None
+    table = feather.read_table(path) if to_file is to_arrow else None
     if table is None:
         columns = [
             name for name in dataset.schema.names if name != "x"
         ]  # pyarrow does not read nested fixed-size lists
-        table = pa.parquet.read_table(path, columns=columns)
+        table = parquet.read_table(path, columns=columns)
     some = [i % 7 == 3 for i in range(300)]
     assert table.column("i").to_pylist() == list(range(300))
     assert table.column("b").to_pylist() == [None if m else i % 2 == 0 for i, m in enumerate(some)]
@@ -162,7 +161,7 @@ def test_every_form_of_field(tmp_path, dataset, to_file, monkeypatch):
 
 
 def test_selected_fields(tmp_path, dataset):
-    table = pa.feather.read_table(to_arrow(dataset.select("i", "c"), tmp_path / "out.arrow"))
+    table = feather.read_table(to_arrow(dataset.select("i", "c"), tmp_path / "out.arrow"))
     assert table.schema.names == ["i", "c"]
 
 
@@ -173,7 +172,7 @@ def test_an_existing_file_is_kept_unless_told(tmp_path, dataset):
         to_arrow(dataset, path)
     assert path.read_bytes() == b"precious"
     to_arrow(dataset, path, overwrite=True)
-    assert pa.feather.read_table(path).num_rows == 300
+    assert feather.read_table(path).num_rows == 300
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("boom")])
@@ -226,5 +225,5 @@ def test_progress_is_told(tmp_path, dataset):
 def test_float16_and_nan_survive(tmp_path):
     values = np.array([0.1, np.nan, -0.0, np.inf], "float16")
     write(tmp_path / "t.fl", {"h": values})
-    back = pa.feather.read_table(to_arrow(tmp_path / "t.fl", tmp_path / "o.arrow")).column("h").to_numpy()
+    back = feather.read_table(to_arrow(tmp_path / "t.fl", tmp_path / "o.arrow")).column("h").to_numpy()
     assert back.view("uint16").tolist() == values.view("uint16").tolist()

@@ -4,13 +4,12 @@ import datetime
 import decimal
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import feather, parquet
 
 from fastload.block.dataset import Dataset
 from fastload.errors import ArgumentError, IngestError
-
-pa = pytest.importorskip("pyarrow")
-
 from fastload.ingest import convert
 
 UTC = datetime.timezone.utc
@@ -19,12 +18,12 @@ UTC = datetime.timezone.utc
 def put(table, path):
     """Write a table as the kind of file its name says."""
     if path.suffix == ".parquet":
-        pa.parquet.write_table(table, path, row_group_size=7)
+        parquet.write_table(table, path, row_group_size=7)
     elif path.suffix == ".arrows":
         with pa.ipc.new_stream(path, table.schema) as writer:
             writer.write_table(table, max_chunksize=5)
     else:
-        pa.feather.write_feather(table, path, compression="lz4", chunksize=5)
+        feather.write_feather(table, path, compression="lz4", chunksize=5)
     return path
 
 
