@@ -15,6 +15,7 @@ import numpy as np
 from fastload import _core
 from fastload.block.columns import Column, check_lengths, check_names, infer_field, to_column, to_spec
 from fastload.block.dataset import Dataset, open_shards
+from fastload.block.threads import default_threads
 from fastload.block.manifest import NAME, Manifest, ShardEntry, publish, read_manifest, remove_strays, sync_folder
 from fastload.errors import (
     ArgumentError,
@@ -30,11 +31,6 @@ from fastload.schema import Categorical, Field, Schema
 
 CODECS = ("raw", "lz4", "lz4hc")
 _FOOTER_BYTES = 8 << 20  # a shard is closed well before its footer meets the format's limit of 16 MiB
-
-
-def default_threads() -> int:
-    """As many threads as the processor set of this process allows, at most 4."""
-    return min(4, len(os.sched_getaffinity(0)))
 
 
 class Writer:

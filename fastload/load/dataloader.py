@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from collections import deque
@@ -18,7 +19,7 @@ from torch.utils.data._utils.pin_memory import pin_memory as pin
 from fastload import _core
 from fastload.block.batch import name_columns, split_rows
 from fastload.block.dataset import RowAccess
-from fastload.block.writer import default_threads
+from fastload.block.threads import default_threads
 from fastload.errors import ArgumentError
 from fastload.load.convert import to_batch
 from fastload.load.sources import to_rows
@@ -111,25 +112,28 @@ class DataLoader(TorchDataLoader[_T_co]):
         _check_options(native, batch_size, prefetch_factor, seed, memory_bytes)
         if num_workers is None:
             num_workers = default_threads() if native else 0
-        super().__init__(
-            dataset,
-            batch_size=batch_size,
-            shuffle=shuffle,
-            sampler=sampler,
-            batch_sampler=batch_sampler,
-            num_workers=num_workers,
-            collate_fn=collate_fn,
-            pin_memory=pin_memory,
-            drop_last=drop_last,
-            timeout=timeout,
-            worker_init_fn=worker_init_fn,
-            multiprocessing_context=multiprocessing_context,
-            generator=generator,
-            prefetch_factor=prefetch_factor,
-            persistent_workers=persistent_workers,
-            pin_memory_device=pin_memory_device,
-            in_order=in_order,
-        )
+        with warnings.catch_warnings():
+            if native:  # threads cost no processes, and more of them than processors are no mistake
+                warnings.filterwarnings("ignore", message="This DataLoader will create")
+            super().__init__(
+                dataset,
+                batch_size=batch_size,
+                shuffle=shuffle,
+                sampler=sampler,
+                batch_sampler=batch_sampler,
+                num_workers=num_workers,
+                collate_fn=collate_fn,
+                pin_memory=pin_memory,
+                drop_last=drop_last,
+                timeout=timeout,
+                worker_init_fn=worker_init_fn,
+                multiprocessing_context=multiprocessing_context,
+                generator=generator,
+                prefetch_factor=prefetch_factor,
+                persistent_workers=persistent_workers,
+                pin_memory_device=pin_memory_device,
+                in_order=in_order,
+            )
         self.seed = seed
         self.memory_bytes = memory_bytes
         self.epoch = 0
@@ -162,9 +166,7 @@ class DataLoader(TorchDataLoader[_T_co]):
         return iterator
 
     def _native_engine(self) -> _core.Engine:
-        from os import getpid
-
-        if self._engine is None or self._engine_process != getpid():
+        if self._engine is None or self._engine_process != os.getpid():
             self._engine = _core.Engine(
                 self._rows._source(),
                 threads=self.num_workers,
@@ -172,7 +174,7 @@ class DataLoader(TorchDataLoader[_T_co]):
                 prefetch_bytes=PREFETCH_BYTES,
                 prefetch_batches=(self.prefetch_factor or 0) * self.num_workers,
             )
-            self._engine_process = getpid()
+            self._engine_process = os.getpid()
             self._ahead = None
         return self._engine
 

@@ -12,7 +12,7 @@ from torch.utils.data import get_worker_info
 
 from fastload import _core
 from fastload.block.dataset import Dataset
-from fastload.block.writer import default_threads
+from fastload.block.threads import default_threads
 from fastload.errors import ArgumentError
 from fastload.load.convert import to_batch
 from fastload.load.dataloader import PREFETCH_BYTES

@@ -16,16 +16,16 @@ from fastload.block.dataset import Dataset, MemoryDataset, RowAccess
 def to_rows(dataset: Any) -> tuple[Any, RowAccess | None]:
     """The data set as the user will see it (``loader.dataset``), and as the engine gathers it; None if it cannot.
 
-    A path opens a data set; a mapping of arrays or tensors gives dict rows, a tuple or list of them and exactly
-    ``TensorDataset`` give tuple rows. Anything else is left to torch.
+    A path opens a data set; a mapping of names to arrays, tensors or lists gives dict rows; a tuple or list of arrays or
+    tensors, and exactly ``TensorDataset``, give tuple rows. Anything else is left to torch.
     """
     if isinstance(dataset, (str, os.PathLike)):
         opened = Dataset(dataset)
         return opened, opened
     if isinstance(dataset, RowAccess):
         return dataset, dataset
-    if isinstance(dataset, Mapping) and dataset and all(_is_column(c) for c in dataset.values()):
-        rows = MemoryDataset({str(name): _to_numpy(c) for name, c in dataset.items()})
+    if isinstance(dataset, Mapping) and all(isinstance(name, str) for name in dataset):
+        rows = MemoryDataset({name: _to_numpy(c) for name, c in dataset.items()})
         return rows, rows
     if isinstance(dataset, (tuple, list)) and dataset and all(isinstance(c, (np.ndarray, torch.Tensor)) for c in dataset):
         if len({len(c) for c in dataset if c.ndim}) == 1 and all(_is_column(c) for c in dataset):
@@ -46,13 +46,11 @@ _TENSOR_DTYPES = {
 }  # fmt: skip
 
 
-def _is_column(column: Any) -> bool:
+def _is_column(column: np.ndarray | torch.Tensor) -> bool:
     if isinstance(column, torch.Tensor):
         plain = column.layout is torch.strided and column.device.type == "cpu" and not column.requires_grad
         return plain and column.dtype in _TENSOR_DTYPES and column.ndim >= 1 and 0 not in column.shape
-    if isinstance(column, np.ndarray):
-        return column.dtype.kind in "biufU" and column.ndim >= 1 and 0 not in column.shape
-    return isinstance(column, list) and len(column) > 0 and isinstance(column[0], (str, bytes, np.ndarray))
+    return column.dtype.kind in "biufU" and column.ndim >= 1 and 0 not in column.shape
 
 
 def _to_numpy(column: Any) -> Any:
