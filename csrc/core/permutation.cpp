@@ -5,17 +5,44 @@
 namespace fastload {
 namespace {
 
-// A pseudo-random number below `size` (< 2^32), from a key and a value: multiply, fold, scale.
-inline uint64_t draw(uint64_t value, uint64_t key, uint64_t size) {
-  uint64_t hash = (value ^ key) * 0x9E3779B97F4A7C15ull;
-  hash ^= hash >> 32;
-  return (hash & 0xFFFFFFFFull) * size >> 32;
-}
+constexpr size_t kLanes = 64;  // values that go through the rounds side by side
+constexpr uint32_t kMultiplier = 0x9E3779B1;
 
-inline uint64_t add_modulo(uint64_t a, uint64_t b, uint64_t size) {
-  const uint64_t sum = a + b;
+// value += pseudo-random number below `size`, modulo `size` (< 2^31): multiply, fold, scale.
+inline __attribute__((always_inline)) uint32_t step(uint32_t value, uint32_t other, uint32_t key, uint32_t size) {
+  const uint64_t product = uint64_t{other ^ key} * kMultiplier;
+  const uint32_t hash = static_cast<uint32_t>(product) ^ static_cast<uint32_t>(product >> 32);
+  const uint32_t sum = value + static_cast<uint32_t>(uint64_t{hash} * size >> 32);
   return sum >= size ? sum - size : sum;
 }
+
+// Written so that compilers turn the inner loops into vector instructions.
+template <size_t kCount>
+inline __attribute__((always_inline)) void run_rounds(uint32_t* __restrict left, uint32_t* __restrict right,
+                                                      const uint32_t* keys, int rounds, uint32_t left_size,
+                                                      uint32_t right_size) {
+  for (int round = 0; round < rounds; round += 2) {
+    for (size_t i = 0; i < kCount; ++i) left[i] = step(left[i], right[i], keys[round], left_size);
+    for (size_t i = 0; i < kCount; ++i) right[i] = step(right[i], left[i], keys[round + 1], right_size);
+  }
+}
+
+using Rounds = void (*)(uint32_t*, uint32_t*, const uint32_t*, int, uint32_t, uint32_t);
+
+void run_lanes(uint32_t* left, uint32_t* right, const uint32_t* keys, int rounds, uint32_t left_size, uint32_t right_size) {
+  run_rounds<kLanes>(left, right, keys, rounds, left_size, right_size);
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx2"))) void run_lanes_avx2(uint32_t* left, uint32_t* right, const uint32_t* keys, int rounds,
+                                                    uint32_t left_size, uint32_t right_size) {
+  run_rounds<kLanes>(left, right, keys, rounds, left_size, right_size);
+}
+
+Rounds choose_rounds() { return __builtin_cpu_supports("avx2") ? run_lanes_avx2 : run_lanes; }
+#else
+Rounds choose_rounds() { return run_lanes; }
+#endif
 
 }  // namespace
 
@@ -27,29 +54,47 @@ uint64_t mix64(uint64_t value) {
 }
 
 Permutation::Permutation(uint64_t size, uint64_t key) : size_(size) {
-  left_size_ = static_cast<uint64_t>(std::sqrt(static_cast<double>(size)));
-  while (left_size_ * left_size_ < size) ++left_size_;
-  if (left_size_ == 0) left_size_ = 1;
-  right_size_ = (size + left_size_ - 1) / left_size_;
-  for (auto& round_key : keys_) round_key = key = mix64(key);
+  uint64_t left = static_cast<uint64_t>(std::sqrt(static_cast<double>(size)));
+  while (left * left < size) ++left;
+  left_size_ = static_cast<uint32_t>(left > 0 ? left : 1);
+  right_size_ = static_cast<uint32_t>((size + left_size_ - 1) / left_size_);
+  for (auto& round_key : keys_) {
+    key = mix64(key);
+    round_key = static_cast<uint32_t>(key >> 32);
+  }
+}
+
+// One value that fell outside: round again until it is inside.
+void Permutation::walk(uint32_t* left, uint32_t* right) const {
+  do {
+    run_rounds<1>(left, right, keys_.data(), kRounds, left_size_, right_size_);
+  } while (uint64_t{*left} * right_size_ + *right >= size_);
 }
 
 void Permutation::apply(uint64_t first, size_t count, uint64_t* images) const {
-  uint64_t next_left = count ? first / right_size_ : 0, next_right = count ? first % right_size_ : 0;
-  for (size_t i = 0; i < count; ++i) {
-    uint64_t left = next_left, right = next_right, image;
-    if (++next_right == right_size_) {
-      next_right = 0;
-      ++next_left;
-    }
-    do {
-      for (int round = 0; round < kRounds; round += 2) {
-        left = add_modulo(left, draw(right, keys_[round], left_size_), left_size_);
-        right = add_modulo(right, draw(left, keys_[round + 1], right_size_), right_size_);
+  static const Rounds run = choose_rounds();
+  if (count == 0) return;
+  uint32_t left[kLanes], right[kLanes];
+  auto next_left = static_cast<uint32_t>(first / right_size_), next_right = static_cast<uint32_t>(first % right_size_);
+  for (size_t done = 0; done < count; done += kLanes) {
+    for (size_t i = 0; i < kLanes; ++i) {  // lanes beyond `count` are computed and dropped
+      left[i] = next_left;
+      right[i] = next_right;
+      if (++next_right == right_size_) {
+        next_right = 0;
+        if (++next_left == left_size_) next_left = 0;
       }
-      image = left * right_size_ + right;
-    } while (image >= size_);
-    images[i] = image;
+    }
+    run(left, right, keys_.data(), kRounds, left_size_, right_size_);
+    const size_t wanted = count - done < kLanes ? count - done : kLanes;
+    for (size_t i = 0; i < wanted; ++i) {
+      uint64_t image = uint64_t{left[i]} * right_size_ + right[i];
+      if (image >= size_) {
+        walk(&left[i], &right[i]);
+        image = uint64_t{left[i]} * right_size_ + right[i];
+      }
+      images[done + i] = image;
+    }
   }
 }
 

@@ -12,7 +12,8 @@ uint64_t mix64(uint64_t value);
 
 // A generalized Feistel network over Z_a x Z_b with a * b just above `size` (Black and Rogaway, "Ciphers with
 // Arbitrary Finite Domains", CT-RSA 2002), followed by cycle walking: a value outside the range goes round again.
-// Less than one value in sqrt(size) walks. Not a cipher: the round function is made for speed.
+// Less than one value in sqrt(size) walks. Not a cipher: the rounds are made to run eight values at a time; ten of them
+// leave no correlation between neighbours that a chi-square test of a million rows could find (six do not suffice).
 class Permutation {
  public:
   Permutation() = default;
@@ -23,10 +24,13 @@ class Permutation {
   void apply(uint64_t first, size_t count, uint64_t* images) const;
 
  private:
-  static constexpr int kRounds = 6;
+  void walk(uint32_t* left, uint32_t* right) const;
 
-  uint64_t size_ = 0, left_size_ = 1, right_size_ = 1;
-  std::array<uint64_t, kRounds> keys_{};
+  static constexpr int kRounds = 10;
+
+  uint64_t size_ = 0;
+  uint32_t left_size_ = 1, right_size_ = 1;
+  std::array<uint32_t, kRounds> keys_{};
 };
 
 }  // namespace fastload
