@@ -50,7 +50,7 @@ def merge_records(records: np.ndarray, kind: str) -> FieldStatistics:
     safe = np.maximum(count, 1)
     mean = (records["mean"] * (records["count"] / safe)).sum(axis=0)
     with np.errstate(over="ignore"):  # values near the largest float: an infinite deviation is the honest answer
-        m2 = records["m2"].sum(axis=0) + (records["count"] * (records["mean"] - mean) ** 2).sum(axis=0)
+        m2 = records["m2"].sum(axis=0) + ((np.sqrt(records["count"]) * (records["mean"] - mean)) ** 2).sum(axis=0)
     view = {"i": np.int64, "u": np.uint64, "f": np.float64}[kind]
     present = (records["count"] + records["infinities"]) > 0
     low = np.ascontiguousarray(records["min"]).view(view)
