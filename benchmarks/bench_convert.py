@@ -261,7 +261,8 @@ def _check_flights_fastload(path: Path, folder: Path) -> str:
     got = fl.open(folder / "flights.fl")
     if len(got) != len(want):
         return f"{len(got)} rows were read back, the CSV holds {len(want)}"
-    distance = np.concatenate([np.asarray(batch["distance"]) for batch in got.batches(columns=["distance"])])
+    batches = got.select("distance").batches()
+    distance = np.concatenate([np.asarray(batch["distance"]) for batch in batches])
     return (
         "" if np.array_equal(distance, want["distance"].to_numpy()) else "the distances differ from the CSV's"
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks import measure, peers, process
+from benchmarks import measure, peers, process, workloads
 from benchmarks.harness import (
     Claim,
     Options,
@@ -40,6 +40,7 @@ def race(
     kind = WORKLOADS[workload]
     num_rows = options.num_rows or (kind.quick_rows if options.quick else None)
     source = {"workload": workload, "data": str(options.data), "num_rows": num_rows}
+    workloads.load(workload, options.data, num_rows)  # made, and its size checked, once and for all
     chosen = _installed(peers.of_workload(workload, options.peers or default_peers))
     ready, failed = _prepared(chosen, source, options)
 
