@@ -182,7 +182,7 @@ def test_an_epoch_counts_rows_steps_and_waiting() -> None:
 
 def test_summaries_are_medians_and_overhead_pairs_epochs() -> None:
     def runs_of(loader: str, seconds: list[float]) -> list[Run]:
-        return [Run(loader, 0, [Epoch(s, s / 10, 100, [1.0]) for s in seconds], [0.5] * len(seconds))]
+        return [Run(loader, 0, 1, [Epoch(s, s / 10, 100, [1.0]) for s in seconds], [0.5] * len(seconds))]
 
     runs = [run for name in LOADERS for run in runs_of(name, [1.0, 2.0, 4.0])]
     found = summarize(runs)[FASTLOAD]

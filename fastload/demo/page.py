@@ -21,6 +21,7 @@ from fastload.demo.compare import (
 from fastload.demo.flights import CATEGORIES, NUMERIC, SCHEDULE, WEATHER, Prepared
 from fastload.report.figures import Bar, Series, Stack, bar_chart, line_chart, stacked_bar_chart
 from fastload.report.html import Code, Figure, Note, Section, Table, Text, Tile, Tiles, page
+from fastload.report.machine import machine_text
 from fastload.report.numbers import (
     bytes_text,
     number_text,
@@ -44,7 +45,6 @@ class Facts(NamedTuple):
     batch_size: int
     num_seeds: int
     num_epochs: int
-    machine: str
     runs: Sequence[Run]
 
 
@@ -230,6 +230,7 @@ def _data_parts(facts: Facts) -> list[Text | Table | Code]:
 
 
 def _method_parts(facts: Facts) -> list[Text | Note]:
+    threads = sorted({run.num_threads for run in facts.runs})
     return [
         Text(
             f"{facts.num_seeds} seeds, {facts.num_epochs} epochs, batches of {facts.batch_size:,} rows, "
@@ -238,7 +239,11 @@ def _method_parts(facts: Facts) -> list[Text | Note]:
             "Adam; validation is not part of the times. torch's loader reads from tensors in memory, "
             "fastload from its compressed files; worker processes are kept from epoch to epoch."
         ),
-        Note(facts.machine),
+        Text(
+            f"torch computed on {' or '.join(map(str, threads))} thread{'s' if threads != [1] else ''}: for "
+            "each seed the faster of one and all processors, tried beforehand on batches in memory."
+        ),
+        Note(f"{machine_text()}."),
     ]
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fastload.demo.flights import CATEGORIES, NUMERIC, Prepared, find_folder, prepare
 from fastload.errors import ArgumentError, MissingExtraError
-from fastload.report.machine import machine_text
 from fastload.report.numbers import bytes_text, number_text, percent_text, seconds_text, significant
 
 if TYPE_CHECKING:
@@ -97,7 +96,6 @@ def run_demo(
             batch_size=batch_size,
             num_seeds=num_seeds,
             num_epochs=num_epochs,
-            machine=machine_text(),
             runs=runs,
         )
         page_path.write_text(demo_page(facts), encoding="utf-8")
