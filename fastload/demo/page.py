@@ -145,7 +145,8 @@ def _time_parts(facts: Facts, found: dict[str, Summary]) -> list[Figure | Table 
             f"starts, so that the epoch is computing and nothing else. “{TORCH_WHOLE}” is the fastest form "
             "torch's DataLoader has: the data set itself assembles a whole batch. The last two are what the "
             "documentation shows: one row a call. Worker processes take processors away from the training, "
-            "so that computing takes longer too."
+            "so that computing takes longer too. The tile's comparison with batches made beforehand is the "
+            "median over pairs of epochs that ran one after the other; the table shows medians of all."
         ),
     ]  # fmt: skip
 
