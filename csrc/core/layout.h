@@ -51,7 +51,8 @@
 //   4 statistics             per block, per field, per column (see FieldSpec::stat_columns) 64 bytes: u64 count (finite
 //                            values), u64 nulls, u64 nans, u64 infinities, min, max (8 bytes: i64, u64 or f64 as the
 //                            field's kind), f64 mean, f64 m2 (sum of squared deviations); min, max without NaN
-//   5 class counts           u32 fields, u32 zero; each: u32 field, u32 classes, i64 values[], u64 rows[]
+//   5 class counts           u32 fields, u32 zero; each: u32 field, u32 classes, i64 values[] (of uint64 the same
+//                            bits), u64 rows[]
 //   6 sketches               reserved for quantile sketches
 //
 // tail          offset  bytes                    limits

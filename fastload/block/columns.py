@@ -75,7 +75,7 @@ def _to_fixed_column(field: Field, data: Any) -> Column:
         data, valid = data.codes, data.valid
     if isinstance(data, np.ma.MaskedArray):
         mask = np.ma.getmaskarray(data)
-        valid = ~(mask.reshape(len(mask), -1).any(axis=1) if mask.ndim > 1 else mask)
+        valid = ~mask.any(axis=tuple(range(1, mask.ndim)))
         data = data.data
     values = np.asarray(data)
     if values.dtype != field.numpy_dtype:

@@ -232,6 +232,8 @@ class Dataset(RowAccess):
             if classes is not None and field.categories:
                 names = self._shards.dictionaries[field.name]
                 classes = {names[code]: rows for code, rows in classes.items()}
+            elif classes is not None and field.dtype == "uint64":  # kept as signed numbers of the same bits
+                classes = {value % 2**64: rows for value, rows in classes.items()}
             columns = everything[:, end - spec.stat_columns : end]
             out[field.name] = field_statistics(field, columns, spec.value_columns, classes)
         return {name: out[name] for name in self.schema.names}
