@@ -64,6 +64,7 @@ void verify_block(const ShardReader& self, uint64_t block) {
     self.decode(block, f, raw.data(), scratch);
     self.view(block, f, raw.data());
   }
+  self.check_whole();
 }
 
 }  // namespace

@@ -65,6 +65,23 @@ class Cursor {
   std::string what_;
 };
 
+// Well-formed UTF-8: no overlong forms, no surrogates, nothing beyond U+10FFFF.
+bool is_utf8(const uint8_t* text, uint64_t bytes) {
+  for (uint64_t at = 0; at < bytes;) {
+    const uint8_t lead = text[at++];
+    if (lead < 0x80) continue;
+    const uint64_t more = lead >= 0xF0 ? 3 : lead >= 0xE0 ? 2 : 1;
+    if (lead < 0xC2 || lead > 0xF4 || more > bytes - at) return false;
+    const uint8_t low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;  // of the byte after the first
+    const uint8_t high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
+    if (text[at] < low || text[at] > high) return false;
+    for (uint64_t i = 1; i < more; ++i)
+      if (text[at + i] >> 6 != 2) return false;
+    at += more;
+  }
+  return true;
+}
+
 std::string quoted(const std::string& name) { return "'" + name + "'"; }
 
 std::vector<uint8_t> schema_section(const Layout& layout) {
@@ -113,7 +130,10 @@ std::vector<FieldSpec> read_schema(Cursor in, const std::string& name) {
     field.nullable = flags & kNullable;
     field.categories = flags & kCategories;
     for (uint8_t d = 0; d < dimensions; ++d) field.shape.push_back(in.get<uint64_t>());
-    field.name.assign(reinterpret_cast<const char*>(in.take(name_bytes)), name_bytes);
+    const uint8_t* text = in.take(name_bytes);
+    if (!is_utf8(text, name_bytes))
+      fail(Cause::format, quoted(name) + ": the name of field " + std::to_string(i) + " is not UTF-8");
+    field.name.assign(reinterpret_cast<const char*>(text), name_bytes);
     in.pad(8);
     fields.push_back(std::move(field));
   }
@@ -260,6 +280,8 @@ void read_dictionaries(Cursor in, Layout& layout, const std::string& name) {
     for (uint32_t entry = 0; entry < entries; ++entry) {
       const uint32_t to = load_le<uint32_t>(offsets + 4 * (uint64_t{entry} + 1));
       if (to < from || to > text_bytes) fail(Cause::format, where + " has offsets that do not ascend within its text");
+      if (!is_utf8(reinterpret_cast<const uint8_t*>(text) + from, to - from))
+        fail(Cause::format, where + " has an entry that is not UTF-8");
       dictionary.entries.emplace_back(text + from, to - from);
       from = to;
     }
@@ -309,6 +331,12 @@ void read_class_counts(Cursor in, Layout& layout, const std::string& name) {
       fail(Cause::format, quoted(name) + ": class counts " + std::to_string(i) + " name no field or too many classes");
     for (uint32_t c = 0; c < classes; ++c) counts.values.push_back(in.get<int64_t>());
     for (uint32_t c = 0; c < classes; ++c) counts.rows.push_back(in.get<uint64_t>());
+    const auto dictionary = std::find_if(layout.dictionaries.begin(), layout.dictionaries.end(),
+                                         [&](const Dictionary& d) { return d.field == counts.field; });
+    const auto entries = static_cast<int64_t>(dictionary == layout.dictionaries.end() ? 0 : dictionary->entries.size());
+    for (int64_t value : counts.values)
+      if (layout.fields[counts.field].categories && (value < 0 || value >= entries))
+        fail(Cause::format, quoted(name) + ": class counts " + std::to_string(i) + " hold a code outside the dictionary");
     layout.class_counts.push_back(std::move(counts));
   }
   in.end();

@@ -33,7 +33,8 @@
 //   validity   ceil(rows / 8) bytes, bit i of byte j = row 8j+i is present; padded to 64   only nullable fields
 //   offsets    u32[rows + 1] in elements, first 0, ascending; padded to 64                  only ragged fields
 //   data       rows * row_bytes, or offsets[rows] * element_bytes                           row-major
-//   Null rows hold zero (NaN in float fields), or no elements.
+//   Null rows hold zero (NaN in float fields), or no elements. Rows of string fields are UTF-8.
+//   Byte-shuffle: byte j of element i of all these bytes moves to j * (raw_bytes / element_bytes) + i.
 //
 // footer section: 32 bytes of head, the payload, padding to 64.
 //   u32 type, u32 key_group, u32 flags (bit 0 critical, bit 1 sealed), u32 crc32c of the payload, u64 payload_bytes,
@@ -41,13 +42,14 @@
 //
 //   1 schema       critical  u32 fields, u32 zero; per field: u16 name_bytes, u8 dtype, u8 flags (1 variable,
 //                            2 nullable, 4 categories), u8 dimensions, u8 zero, u16 zero, u32 key_group, u32 zero,
-//                            u64 shape[dimensions], name, pad to 8
+//                            u64 shape[dimensions], name in UTF-8, pad to 8
 //   2 blocks       critical  u64 blocks, u32 fields, u32 zero; per block: u32 rows, u32 zero, then per field a
 //                            24-byte entry: u64 offset, u32 stored_bytes, u32 raw_bytes, u32 crc32c of the stored
 //                            bytes, u8 codec (0 raw, 1 LZ4), u8 filter (0 none, 1 byte-shuffle), u8 flags (1 sealed),
 //                            u8 zero.   codec raw implies filter none and stored_bytes == raw_bytes
 //   3 dictionaries critical  u32 count, u32 zero; each: u32 field, u32 entries, u64 text_bytes, u32 offsets[entries+1],
-//                            UTF-8 text, pad to 8.  Codes of that field are below `entries`
+//                            UTF-8 text, pad to 8.  Codes of that field's present rows are below `entries`. Over the
+//                            shards of a data set each dictionary is the beginning of the longest
 //   4 statistics             per block, per field, per column (see FieldSpec::stat_columns) 64 bytes: u64 count (finite
 //                            values), u64 nulls, u64 nans, u64 infinities, min, max (8 bytes: i64, u64 or f64 as the
 //                            field's kind), f64 mean, f64 m2 (sum of squared deviations); min, max without NaN

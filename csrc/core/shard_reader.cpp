@@ -37,6 +37,10 @@ ShardReader::ShardReader(const std::string& path) : file_(path) {
   verified_ = std::vector<std::atomic<uint8_t>>(layout_.chunks.size());
 }
 
+void ShardReader::check_whole() const {
+  if (!file_.is_whole()) fail_lost("'" + file_.path() + "'");
+}
+
 std::string ShardReader::where(uint64_t block, uint64_t field) const {
   return "'" + file_.path() + "', block " + std::to_string(block) + ", field '" + layout_.fields[field].name + "'";
 }
@@ -54,6 +58,7 @@ void ShardReader::read_map(uint64_t block, uint64_t field, Body&& body) const {
     if (intact && clean) decoded = body(stored, chunk);
   };
   if (!guarded(work)) fail_lost(where(block, field));
+  if (!decoded) check_whole();  // the rest of the last page of a file cut short reads as zeros
   if (!intact)
     fail(Cause::checksum, where(block, field) + ": the stored bytes have changed since they were written (CRC32C "
                                                 "differs); restore this shard from a copy");
@@ -96,24 +101,33 @@ FieldRows ShardReader::view(uint64_t block, uint64_t field, const uint8_t* raw) 
   if (spec.nullable) view.validity = raw;
   if (spec.is_ragged()) view.elements = (raw_bytes - data_at) / spec.element_bytes();
   // The bytes are what was written; this is about writers that were wrong, or meant harm.
-  bool sound = true;
+  const char* broken = nullptr;
   if (!guarded([&] {
+        const uint64_t bitmap_bytes = spec.nullable ? (rows + 7) / 8 : 0;
+        const bool bits_end = rows % 8 == 0 || bitmap_bytes == 0 || raw[bitmap_bytes - 1] >> rows % 8 == 0;
+        if (!bits_end || !is_zero(raw + bitmap_bytes, offsets_at - bitmap_bytes))
+          broken = ": the validity of rows beyond the last is not zero";
         if (spec.is_ragged()) {
           const auto* offsets = reinterpret_cast<const uint32_t*>(raw + offsets_at);
-          sound = offsets[0] == 0 && offsets[rows] == view.elements;
-          for (uint64_t row = 0; row < rows; ++row) sound &= offsets[row] <= offsets[row + 1];
+          bool ascending = offsets[0] == 0 && offsets[rows] == view.elements;
+          for (uint64_t row = 0; row < rows; ++row) ascending &= offsets[row] <= offsets[row + 1];
+          if (!ascending) broken = ": the row offsets do not ascend to the data's end";
+          const uint64_t offsets_end = offsets_at + 4 * (rows + 1);
+          if (!is_zero(raw + offsets_end, data_at - offsets_end))
+            broken = ": the padding after the row offsets is not zero";
           view.offsets32 = offsets;
         } else if (spec.categories) {
           const auto* codes = reinterpret_cast<const uint32_t*>(raw + data_at);
           uint32_t largest = 0;
           for (uint64_t row = 0; row < rows; ++row) largest = std::max(largest, codes[row]);
-          sound = largest < std::max(1u, dictionary_entries_[field]);
+          if (largest >= std::max(1u, dictionary_entries_[field])) broken = ": a code lies outside the dictionary";
         }
       }))
     fail_lost(where(block, field));
-  if (!sound)
-    fail(Cause::format, where(block, field) + (spec.categories ? ": a code lies outside the dictionary"
-                                                               : ": the row offsets do not ascend to the data's end"));
+  if (broken) {
+    check_whole();
+    fail(Cause::format, where(block, field) + broken);
+  }
   return view;
 }
 
@@ -186,8 +200,7 @@ void ShardSource::load(uint32_t block, uint8_t* memory, Buffer& scratch, FieldRo
 }
 
 void ShardSource::check_whole() const {
-  for (const auto& shard : shards_)
-    if (!shard->file().is_whole()) fail_lost("'" + shard->file().path() + "'");
+  for (const auto& shard : shards_) shard->check_whole();
 }
 
 }  // namespace fastload

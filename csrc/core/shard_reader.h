@@ -19,6 +19,8 @@ class ShardReader {
 
   const Layout& layout() const { return layout_; }
   const MappedFile& file() const { return file_; }
+  // Throws if the file no longer has the size it was opened with: what was read since then may be zeros.
+  void check_whole() const;
 
   // Verifies a chunk and writes its raw bytes to `raw` (raw_bytes long).
   void decode(uint64_t block, uint64_t field, uint8_t* raw, Buffer& scratch) const;

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastload.errors import FormatError
 from fastload.schema import Schema
 
 Parts = list[tuple[Any, Any, Any, Any]]
@@ -17,7 +18,10 @@ def decode_text(values: np.ndarray, offsets: np.ndarray, dtype: str) -> list[Any
     data = values.tobytes()
     bounds = offsets.tolist()
     rows = [data[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
-    return [row.decode("utf-8") for row in rows] if dtype == "string" else rows
+    try:
+        return [row.decode("utf-8") for row in rows] if dtype == "string" else rows
+    except UnicodeDecodeError as error:
+        raise FormatError(f"a row of a string field is not UTF-8 ({error}); whatever wrote it was not fastload") from error
 
 
 def name_columns(

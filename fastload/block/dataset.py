@@ -71,7 +71,7 @@ def _join_dictionaries(folder: Path, schema: Schema, readers: Sequence[_core.Sha
                 raise FormatError(f"'{folder}': the shards disagree on the categories of field {names[index]!r}")
             if len(entries) > len(known):
                 joined[names[index]] = entries
-    return {name: [e.decode("utf-8", "replace") for e in entries] for name, entries in joined.items()}
+    return {name: [e.decode("utf-8") for e in entries] for name, entries in joined.items()}
 
 
 class RowAccess:
@@ -223,6 +223,8 @@ class Dataset(RowAccess):
         ends = np.cumsum([s.stat_columns for s in specs])
         records = [r.statistics().view(RECORD).reshape(-1, int(ends[-1])) for r in self._shards.readers]
         everything = np.concatenate(records)
+        if len(everything) != self.num_blocks:
+            raise FormatError(f"'{self.path}': not every shard keeps statistics; write the data set again to have them")
         counts = [reader.class_counts() for reader in self._shards.readers]
         out = {}
         for i, (field, spec, end) in enumerate(zip(self._manifest.schema, specs, ends, strict=True)):

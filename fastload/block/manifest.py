@@ -84,7 +84,7 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / NAME
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_open_at_once) as file:
             content = file.read(MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         kind = "does not exist" if not folder.exists() else "holds no manifest.json" if folder.is_dir() else "is a file"
@@ -95,6 +95,10 @@ def read_manifest(folder: Path) -> Manifest:
     except OSError as error:
         raise FileIOError(f"cannot read '{path}': {error.strerror}") from error
     return _parse(content, path)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a pipe must be refused, not waited for
 
 
 def _parse(content: bytes, path: Path) -> Manifest:
@@ -119,6 +123,10 @@ def _parse(content: bytes, path: Path) -> Manifest:
         manifest = Manifest(body["generation"], Schema.from_json(body["schema"]), shards)
         if body["rows"] != manifest.rows or any(not _SHARD_NAME.fullmatch(s.name) for s in shards):
             raise ValueError("rows or shard names do not fit")
+        if len({shard.name for shard in shards}) != max(len(shards), 1):
+            raise ValueError("a shard is named twice, or none at all")
+        if not isinstance(manifest.generation, int) or manifest.generation < 1:
+            raise ValueError(f"generation {manifest.generation!r}")
     except (ValueError, KeyError, TypeError, SchemaError, RecursionError) as error:
         raise ManifestError(f"'{path}' does not hold what a manifest holds: {error}") from error
     return manifest
