@@ -1,4 +1,5 @@
-"""Foreign files, tables, arrays and data sets in (`convert`), Parquet and Arrow out (`to_parquet`, `to_arrow`)."""
+"""Foreign files, tables, arrays and data sets in (`convert`), Parquet and Arrow out (`to_parquet`,
+`to_arrow`)."""
 
 from fastload.ingest.conversion import convert
 from fastload.ingest.export import to_arrow, to_parquet

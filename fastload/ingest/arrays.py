@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import pairwise
 from os import PathLike
 from pathlib import Path
 from typing import BinaryIO
@@ -106,7 +107,8 @@ def column_of_data(data: object, decisions: Decisions, name: str) -> Column:
 
 
 def array_source(name: str, value: object) -> ArraySource:
-    """What a dict of arrays may hold: arrays, tensors, lists, Ragged, Categorical, or the path of a .npy file."""
+    """What a dict of arrays may hold: arrays, tensors, lists, Ragged, Categorical, or the path of a .npy
+    file."""
     if isinstance(value, (str, PathLike)):
         path = Path(value)
         if path.suffix.lower() != ".npy":
@@ -168,13 +170,13 @@ def archive_sources(path: Path) -> dict[str, ArraySource]:
 
 
 _OBJECTS = (
-    "an array must hold numbers or text; this one holds Python objects, which are stored as pickles and never read here; "
-    "save it anew with a plain dtype (or lists as a dict of arrays)"
+    "an array must hold numbers or text; this one holds Python objects, which are stored as pickles and "
+    "never read here; save it anew with a plain dtype (or lists as a dict of arrays)"
 )
 
 
 def _open_member(path: Path, member: str, fortran: bool) -> Callable[[int, int], np.ndarray]:
-    """Rows of one array in an .npz, in order. Column-major arrays are loaded whole: their rows lie scattered."""
+    """Rows of one array in an .npz, in order. Column-major ones are loaded whole: their rows are scattered."""
     name = member.removesuffix(".npy")
     if fortran:
         with _reading(path, name), np.load(path, allow_pickle=False) as archive:
@@ -230,7 +232,8 @@ def _times(data: np.ndarray) -> Column:
 
 
 def _whole_rows(data: np.ma.MaskedArray) -> np.ma.MaskedArray:
-    """A row is missing as a whole or not at all: single masked elements become NaN, or are refused among integers."""
+    """A row is missing as a whole or not at all: single masked elements become NaN, or are refused among
+    integers."""
     mask = np.ma.getmaskarray(data)
     if data.ndim == 1 or not mask.any():
         return data
@@ -251,7 +254,7 @@ def _text_policy(column: Column, decisions: Decisions, name: str) -> Column:
         return column
     texts = column.data
     whole, offsets = texts.values.tobytes(), texts.offsets.tolist()
-    words: list[str | None] = [whole[a:b].decode("utf-8") for a, b in zip(offsets, offsets[1:], strict=False)]
+    words: list[str | None] = [whole[a:b].decode("utf-8") for a, b in pairwise(offsets)]
     if texts.valid is not None:
         words = [w if v else None for w, v in zip(words, texts.valid.tolist(), strict=True)]
     return Column(encode_categories(words), "int32", column.source)

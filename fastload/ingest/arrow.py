@@ -25,9 +25,11 @@ except ImportError:
 def column_from_arrow(array: pa.Array, *, wanted: str | None, keep_text: bool, max_categories: int) -> Column:
     """One Arrow array as a column.
 
-    wanted : the dtype the user asked for, if any. Only what must be known to read text and times rightly is done here;
+    wanted : the dtype the user asked for, if any. Only what must be known to read text and times rightly is
+    done here;
         numbers are cast later, by ``fit_column``.
-    keep_text : give text as it is; otherwise as categories, if there are at most `max_categories` in these rows.
+    keep_text : give text as it is; otherwise as categories, if there are at most `max_categories` in these
+    rows.
 
     Raises
     ------
@@ -96,7 +98,7 @@ def all_failing(array: pa.Array, kind: pa.DataType) -> list[int]:
 
 
 def casts(array: pa.Array, kind: pa.DataType) -> bool:
-    """Every value has a form of this type. bytes are read as UTF-8 text first, dictionaries by their values."""
+    """Each value has a form of this type; bytes are read as UTF-8 text, dictionaries by their values."""
     try:
         text_to(array, kind)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
@@ -116,7 +118,8 @@ def text_to(array: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def _plain(array: pa.Array) -> pa.Array:
-    """Resolve what only changes the wrapping: extension types, wide offsets, views, run ends, dictionaries of numbers."""
+    """Resolve what only changes the wrapping: extension types, wide offsets, views, run ends, dictionaries of
+    numbers."""
     kind = array.type
     if isinstance(kind, pa.FixedShapeTensorType):
         if kind.permutation not in (None, list(range(len(kind.shape)))):

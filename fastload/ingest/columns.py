@@ -1,9 +1,11 @@
-"""Columns between a foreign source and the writer: what one is, its natural field, and fitting it to the field decided."""
+"""Columns between a foreign source and the writer: what one is, its natural field, and fitting it to the
+field decided."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,8 @@ class Column:
     """A run of rows of one source column.
 
     data : ndarray [rows, *shape], MaskedArray (mask True = missing), Ragged or Categorical.
-    dtype : its element's name in ``fastload.schema.DTYPES``, which `data` alone does not say for text and bfloat16.
+    dtype : its element's name in ``fastload.schema.DTYPES``, which `data` alone does not say for text and
+    bfloat16.
     source : its type in the source's own words, such as "timestamp[ms]".
     """
 
@@ -70,7 +73,8 @@ class Column:
 
 
 class FitError(Exception):
-    """A value that the field cannot hold; the caller knows where it stands and turns this into an IngestError."""
+    """A value that the field cannot hold; the caller knows where it stands and turns this into an
+    IngestError."""
 
     def __init__(self, message: str, index: int) -> None:
         super().__init__(message)
@@ -148,7 +152,8 @@ def missing_column(num_rows: int, field: Field) -> Data:
 
 
 def pack_columns(columns: list[tuple[str, Column]], dtype: str) -> tuple[np.ndarray, int]:
-    """Scalar columns side by side -> array [rows, columns] with NaN for missing, and how many values were rounded.
+    """Scalar columns side by side -> array [rows, columns] with NaN for missing, and how many values were
+    rounded.
 
     Raises FitError at the first value `dtype` cannot hold.
     """
@@ -175,8 +180,9 @@ def cast_values(
 ) -> tuple[np.ndarray, int]:
     """Numbers of dtype `source` as dtype `target`, and how many were rounded on the way.
 
-    Rounding to fewer digits is allowed and counted. What would change the meaning is refused with FitError: an integer
-    out of range, a fraction or NaN as an integer, a finite number that becomes infinite, anything but 0 and 1 as bool.
+    Rounding to fewer digits is allowed and counted. What would change the meaning is refused with FitError:
+    an integer out of range, a fraction or NaN as an integer, a finite number that becomes infinite, anything
+    but 0 and 1 as bool.
     """
     if source == target:
         return values, 0
@@ -218,7 +224,7 @@ def _to_integers(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
     if values.dtype.kind == "f":
         _refuse(~np.isfinite(values), values, f"{dtype} cannot hold it")
         _refuse(np.trunc(values) != values, values, f"{dtype} holds whole numbers only")
-        # compared as floats: the upper limit of 64-bit types rounds up to a power of two, which is out of range
+        # compared as floats: the upper limit of 64-bit types rounds up to a power of two, itself out of range
         _refuse(
             (values < float(limits.min)) | (values >= float(limits.max) + 1),
             values,
@@ -291,7 +297,7 @@ def _texts(column: Column) -> list[Any]:
 
 def _slices(data: Ragged, kind: type) -> list[Any]:
     whole, offsets = data.values.tobytes(), data.offsets.tolist()
-    parts = [whole[a:b] for a, b in zip(offsets, offsets[1:], strict=False)]
+    parts = [whole[a:b] for a, b in pairwise(offsets)]
     return [p.decode("utf-8") for p in parts] if kind is str else parts
 
 
@@ -316,7 +322,8 @@ def _as_text(column: Column, dtype: str) -> Ragged:
 
 
 def _parse_numbers(texts: list[str | None], dtype: str) -> Data:
-    """Text -> numbers, one by one: only sources without a parser of their own come here (str arrays, samples)."""
+    """Text -> numbers, one by one: only sources without a parser of their own come here (str arrays,
+    samples)."""
     kind = NUMPY_DTYPES[dtype].kind
     words = {"true": True, "false": False, "1": True, "0": False}
     read = {"b": lambda t: words[t.strip().lower()], "i": int, "u": int}.get(kind, float)
@@ -370,4 +377,6 @@ def _common_dtype(old: Field, new: Field) -> str:
 def _kind(field: Field) -> str:
     if field.categories:
         return "text"
-    return f"{field.dtype}{list(field.shape) if field.shape else ' of variable length' if field.variable else ''}"
+    if field.variable:
+        return f"{field.dtype} of variable length"
+    return f"{field.dtype}{list(field.shape) or ''}"

@@ -6,7 +6,7 @@ import difflib
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from os import PathLike
@@ -54,33 +54,36 @@ def convert(
 ) -> ConvertSummary:
     """Convert a table, arrays or a data set into a fastload data set, streaming, in bounded memory.
 
-    Types are those of the source. In a CSV they are inferred; text becomes categories where at most `max_categories`
-    values are distinct and (over the first 64 MiB) each comes twice on average, else strings. Dates and times are
-    stored as integers in the source's unit, which the summary tells; decimals as float64; lists of numbers as fields of
-    variable length, or of fixed shape where the type says so; structs as one field per member. A field is nullable only
-    if values are missing: that is known from statistics, or found while reading (``ingest/decisions.py`` says how).
+    Types are those of the source. In a CSV they are inferred; text becomes categories where at most
+    `max_categories` values are distinct and (over the first 64 MiB) each comes twice on average, else
+    strings. Dates and times are stored as integers in the source's unit, which the summary tells; decimals as
+    float64; lists of numbers as fields of variable length, or of fixed shape where the type says so; structs
+    as one field per member. A field is nullable only if values are missing: that is known from statistics, or
+    found while reading (``ingest/decisions.py`` says how).
 
     Parameters
     ----------
     source
-        Path of a .csv or .tsv (also .gz, .zip), .parquet, .arrow / .feather / .ipc, .npy or .npz file; a folder of
-        files of one kind, or a list of paths; a dict of arrays, tensors, lists or .npy paths; a table in memory
-        (pyarrow, pandas, polars); a fastload Dataset; or any map-style data set, torch's among them.
+        Path of a .csv or .tsv (also .gz, .zip), .parquet, .arrow / .feather / .ipc, .npy or .npz file; a
+        folder of files of one kind, or a list of paths; a dict of arrays, tensors, lists or .npy paths; a
+        table in memory (pyarrow, pandas, polars); a fastload Dataset; or any map-style data set, torch's
+        among them.
     destination : path
         Folder to write, by habit ``name.fl``. With a split, ``name.train.fl`` and so on beside it.
     columns : names, optional
         Columns to read; all by default.
     dtypes : dict, optional
-        {column: dtype} to store, instead of what was found: a dtype of ``fastload.schema.DTYPES``, "category", or
-        "timestamp" ("timestamp[ms]" and so on for another unit). Rounding is counted; what would change a value's
-        meaning (NaN or 1.5 as an integer, 300 as int8) is an error.
+        {column: dtype} to store, instead of what was found: a dtype of ``fastload.schema.DTYPES``,
+        "category", or "timestamp" ("timestamp[ms]" and so on for another unit). Rounding is counted; what
+        would change a value's meaning (NaN or 1.5 as an integer, 300 as int8) is an error.
     pack : dict, optional
-        {field: columns}: several numeric columns as one float32 vector field [columns], NaN where a value is missing.
-        ``dtypes={field: "float64"}`` changes the type.
+        {field: columns}: several numeric columns as one float32 vector field [columns], NaN where a value is
+        missing. ``dtypes={field: "float64"}`` changes the type.
     names : names, optional
         Column names of a CSV without header, of a .npy, or of a tuple's members.
     split : dict, optional
-        {part: share}, shares summing to 1. A row's part is decided by a hash of (seed, row number), or of its key.
+        {part: share}, shares summing to 1. A row's part is decided by a hash of (seed, row number), or of its
+        key.
     split_key : column, optional
         Rows with equal keys go to the same part. The column need not be among `columns`.
     seed : int
@@ -90,9 +93,9 @@ def convert(
     max_categories : int
         Text with more distinct values is stored as strings.
     null_values, delimiter, encoding, on_bad_rows
-        For CSV: words that mean "missing" beside the empty cell (by default NA, NaN, null and the like, unless
-        quoted); the character between cells; the file's encoding; and what to do with rows that cannot be read:
-        "raise", or "skip", which leaves them out and counts them.
+        For CSV: words that mean "missing" beside the empty cell (by default NA, NaN, null and the like,
+        unless quoted); the character between cells; the file's encoding; and what to do with rows that cannot
+        be read: "raise", or "skip", which leaves them out and counts them.
     progress : bool or function, optional
         None shows a bar where stderr is a terminal; a function is called with a ``ProgressState``.
 
@@ -188,7 +191,8 @@ class Layout:
         packs: dict[str, tuple[str, ...]],
         split_key: str | None,
     ) -> Layout:
-        """Check every name the user gave against the source's, and put packed fields where their first column stood."""
+        """Check every name the user gave against the source's, and put packed fields where their first column
+        stood."""
         if isinstance(columns, str):
             raise ArgumentError(f"columns must be a list of names, got {columns!r}")
         stored = list(reader.names if columns is None else columns)
@@ -211,7 +215,8 @@ class Layout:
                 )
             if wanted.get(name, "float32") not in ("float32", "float64"):
                 raise ArgumentError(
-                    f"dtypes[{name!r}] is a packed field's and must be float32 or float64, got {wanted[name]!r}"
+                    f"dtypes[{name!r}] must be float32 or float64, as of any packed field, got "
+                    f"{wanted[name]!r}"
                 )
         fields: dict[str, str | tuple[str, ...]] = {}
         for name in dict.fromkeys([*stored, *members]):
@@ -245,9 +250,20 @@ class _Job:
     def run(
         self, decisions: Decisions, writer_options: dict[str, Any], bar: Progress
     ) -> tuple[Tally, dict[str, int]] | None:
-        """Read the source once. None if rows contradicted what was decided: then all were seen, and a second run holds."""
+        """Read the source once. None if rows contradicted what was decided: then all were seen, and a second
+        run holds."""
         tally = Tally(notes=self._notes)
-        chunks = _told(self._reader.chunks(decisions, tally), bar)
+        with closing(_told(self._reader.chunks(decisions, tally), bar)) as chunks:
+            return self._run(chunks, decisions, writer_options, bar, tally)
+
+    def _run(
+        self,
+        chunks: Iterator[Chunk],
+        decisions: Decisions,
+        writer_options: dict[str, Any],
+        bar: Progress,
+        tally: Tally,
+    ) -> tuple[Tally, dict[str, int]] | None:
         head, head_bytes = [], 0
         for chunk in chunks:
             decisions.learn(chunk)
@@ -353,8 +369,8 @@ class _Job:
         if field.is_ragged or field.categories or field.shape or is_time:
             held = "text" if field.categories or field.is_text else source
             raise IngestError(
-                f"only single numbers can be packed; this column holds {held}; take it out of pack, or read it as numbers "
-                f"with dtypes={{{name!r}: 'float32'}}",
+                f"only single numbers can be packed; this column holds {held}; take it out of pack, or "
+                f"read it as numbers with dtypes={{{name!r}: 'float32'}}",
                 path=self.path,
                 field=name,
             )
@@ -372,7 +388,8 @@ class _Job:
             if rows == 0:
                 total = sum(written.values())
                 raise IngestError(
-                    f"every part of a split must get rows; {name!r} got none of {total:,}: give it a larger share, or change seed",
+                    f"every part of a split must get rows; {name!r} got none of {total:,}: "
+                    f"give it a larger share, or change seed",
                     path=self.path,
                 )
 
@@ -414,7 +431,8 @@ class _StaleError(Exception):
 
 @contextmanager
 def _writers(parts: dict[str, Path], schema: Schema, options: dict[str, Any]) -> Iterator[dict[str, Writer]]:
-    """One writer for each part. They publish one after the other; if one fails, those before it are taken back."""
+    """One writer for each part. They publish one after the other; if one fails, those before it are taken
+    back."""
     writers, fresh = {}, []
     try:
         with ExitStack() as stack:
@@ -432,10 +450,11 @@ def _writers(parts: dict[str, Path], schema: Schema, options: dict[str, Any]) ->
 def _told(chunks: Iterator[Chunk], bar: Progress) -> Iterator[Chunk]:
     """The chunks, with the bar moved once each has been dealt with."""
     rows = 0
-    for chunk in chunks:
-        yield chunk
-        rows += chunk.num_rows
-        bar.at(rows, chunk.bytes_read)
+    with closing(chunks):
+        for chunk in chunks:
+            yield chunk
+            rows += chunk.num_rows
+            bar.at(rows, chunk.bytes_read)
 
 
 def _drained(chunks: list[Chunk]) -> Iterator[Chunk]:

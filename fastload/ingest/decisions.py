@@ -1,10 +1,11 @@
 """What is decided about each source column, and how that grows while rows are seen.
 
-A file is read once, as a stream. The first chunks (up to 64 MiB of values) are looked at before anything is written:
-they settle every column's type, whether values are missing, and whether text is stored as categories. If a later row
-contradicts that (the first missing value, a fraction among integers, one category too many), the rest of the source is
-read for what else it holds, nothing is kept of what was written, and the conversion starts again with the field that
-fits. So a source is read at most twice, and no field is wider than its rows need.
+A file is read once, as a stream. The first chunks (up to 64 MiB of values) are looked at before anything is
+written: they settle every column's type, whether values are missing, and whether text is stored as
+categories. If a later row contradicts that (the first missing value, a fraction among integers, one category
+too many), the rest of the source is read for what else it holds, nothing is kept of what was written, and the
+conversion starts again with the field that fits. So a source is read at most twice, and no field is wider
+than its rows need.
 """
 
 from __future__ import annotations
@@ -93,7 +94,8 @@ class Decisions:
         return name in self._strings
 
     def learn(self, chunk: Chunk) -> None:
-        """Widen the fields so that they hold these rows. Sets `stale` where rows given before were read too narrowly."""
+        """Widen the fields so that they hold these rows. Sets `stale` where rows given before were read too
+        narrowly."""
         for name, column in chunk.columns.items():
             before = self.fields.get(name)
             try:

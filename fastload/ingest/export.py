@@ -36,9 +36,9 @@ def to_parquet(
 ) -> Path:
     """Write a data set to one Parquet file, row groups of 65,536 rows.
 
-    Nulls stay nulls; categories become dictionaries, fields of variable length lists, fixed shapes fixed-size lists
-    (one level per dimension). Times were stored as integers and stay integers. bfloat16, which Arrow lacks, becomes
-    float32, exactly.
+    Nulls stay nulls; categories become dictionaries, fields of variable length lists, fixed shapes fixed-size
+    lists (one level per dimension). Times were stored as integers and stay integers. bfloat16, which Arrow
+    lacks, becomes float32, exactly.
 
     Parameters
     ----------
@@ -54,8 +54,11 @@ def to_parquet(
 
     Examples
     --------
-    >>> to_parquet("flights.fl", "flights.parquet")  # doctest: +SKIP
-    PosixPath('flights.parquet')
+    >>> import tempfile, fastload as fl
+    >>> folder = tempfile.mkdtemp()
+    >>> dataset = fl.write(folder + "/d.fl", {"x": np.zeros((3, 2), "float32"), "word": ["a", None, "b"]})
+    >>> to_parquet(dataset, folder + "/d.parquet").name
+    'd.parquet'
     """
     from fastload.ingest.arrow import pa
 
@@ -76,12 +79,16 @@ def to_arrow(
 ) -> Path:
     """Write a data set to one Arrow IPC file (Feather version 2), record batches of 65,536 rows.
 
-    Types and errors as for ``to_parquet``. compression is "lz4", "zstd" or "none"; an uncompressed file can be mapped.
+    Types and errors as for ``to_parquet``. compression is "lz4", "zstd" or "none"; an uncompressed file can
+    be mapped.
 
     Examples
     --------
-    >>> to_arrow("flights.fl", "flights.arrow")  # doctest: +SKIP
-    PosixPath('flights.arrow')
+    >>> import tempfile, fastload as fl
+    >>> folder = tempfile.mkdtemp()
+    >>> dataset = fl.write(folder + "/d.fl", {"x": np.arange(5)})
+    >>> to_arrow(dataset, folder + "/d.arrow", compression="none").name
+    'd.arrow'
     """
     from fastload.ingest.arrow import pa
 
@@ -110,7 +117,8 @@ def arrow_field(field: Field) -> pa.Field:
 
 
 def arrow_array(data: Any, field: Field, categories: list[str] | None = None) -> pa.Array:
-    """One column of ``Dataset.batches`` as an Arrow array of ``arrow_field(field)``'s type, its buffers shared."""
+    """One column of ``Dataset.batches`` as an Arrow array of ``arrow_field(field)``'s type, its buffers
+    shared."""
     from fastload.ingest.arrow import pa
 
     kind = arrow_field(field).type

@@ -16,7 +16,8 @@ REDRAW_S = 0.1
 
 @dataclass(frozen=True)
 class ProgressState:
-    """How far a job has come. total_rows and total_bytes are None or 0 where unknown; seconds since it started."""
+    """How far a job has come. total_rows and total_bytes are None or 0 where unknown; seconds since it
+    started."""
 
     label: str
     rows: int
@@ -113,8 +114,10 @@ def show_progress(
 ) -> Iterator[Progress]:
     """A Progress to report to while the block runs.
 
-    progress : None shows a bar if `stream` is a terminal, True always, False never; a function gets the ProgressStates.
-    stream : stderr by default. The bar is drawn by rich where it is installed, else as one line rewritten in place.
+    progress : None shows a bar if `stream` is a terminal, True always, False never; a function gets the
+    ProgressStates.
+    stream : stderr by default. The bar is drawn by rich where it is installed, else as one line rewritten in
+    place.
 
     >>> with show_progress("read", lambda state: print(state.rows), total_rows=10) as bar:
     ...     bar.at(10, 80)

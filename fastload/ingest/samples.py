@@ -20,14 +20,17 @@ from fastload.schema import NUMPY_DTYPES, Ragged
 CHUNK_BYTES = 8 << 20
 MAX_CHUNK_ROWS = 8192
 FIRST_CHUNK_ROWS = 16  # enough to see how large a sample is
+_ONE_VALUE = "a value must be a tensor, array, number, str or bytes"
 
 
 class SamplesReader:
-    """A data set with `__len__` and `__getitem__` (or `__getitems__`, which is called with lists of row numbers).
+    """A data set with `__len__` and `__getitem__` (or `__getitems__`, which is called with lists of row
+    numbers).
 
-    A sample may be a dict, a tuple (or named tuple), or a single value; dicts and tuples may be nested. Values may be
-    tensors, arrays, numbers, str, bytes, lists of numbers, or None for missing.
-    names : of the members of a tuple; by default the named tuple's own, "x" and "y" for pairs, else "x0", "x1", ...
+    A sample may be a dict, a tuple (or named tuple), or a single value; dicts and tuples may be nested.
+    Values may be tensors, arrays, numbers, str, bytes, lists of numbers, or None for missing.
+    names : of the members of a tuple; by default the named tuple's own, "x" and "y" for pairs, else "x0",
+    "x1", ...
     """
 
     def __init__(self, source: Any, names: Iterable[str] | None = None) -> None:
@@ -36,8 +39,8 @@ class SamplesReader:
             self.num_rows = len(source)
         except TypeError:
             raise IngestError(
-                f"a data set must have a length and be read by row number; {type(source).__name__} has no length "
-                f"(an IterableDataset is written with fastload.Writer)"
+                f"a data set must have a length and be read by row number; {type(source).__name__} has no "
+                f"length (an IterableDataset is written with fastload.Writer)"
             ) from None
         self.kind, self.paths, self.size_bytes = f"data set ({type(source).__name__})", [], 0
         self.nullable: set[str] = set()
@@ -114,7 +117,7 @@ class SamplesReader:
 
 
 def column_of_values(values: list[Any], source: str | None = None) -> Column:
-    """One value a row, None for missing -> Column. FitError names the first that does not go with the others."""
+    """One value a row, None for missing -> Column. FitError names the first that differs from the rest."""
     present = [(i, v) for i, v in enumerate(values) if v is not None]
     if not present:
         return Column(np.ma.MaskedArray(np.zeros(len(values)), True), "float64", NO_VALUES)
@@ -140,7 +143,7 @@ def column_of_values(values: list[Any], source: str | None = None) -> Column:
     for (index, _), array in zip(present, arrays, strict=True):
         if array.ndim != 1 and array.shape != arrays[0].shape:
             raise FitError(
-                f"values must keep one shape, or be runs of numbers; found {arrays[0].shape} and then {array.shape}",
+                f"values must keep one shape, or be runs; found {arrays[0].shape} and then {array.shape}",
                 index,
             )
     lengths = np.zeros(len(values), np.int64)
@@ -155,7 +158,8 @@ def column_of_values(values: list[Any], source: str | None = None) -> Column:
 
 
 def to_numpy(value: Any) -> tuple[np.ndarray, str]:
-    """A tensor, array, list or number as an array, and the name of its dtype (bfloat16 as its uint16 pattern)."""
+    """A tensor, array, list or number as an array, and the name of its dtype (bfloat16 as its uint16
+    pattern)."""
     if hasattr(value, "detach") and hasattr(value, "cpu"):
         value = value.detach().cpu()
         if str(value.dtype) == "torch.bfloat16":
@@ -172,7 +176,7 @@ def _arrays(present: list[tuple[int, Any]]) -> tuple[list[np.ndarray], list[str]
             array, dtype = to_numpy(value)
         except (TypeError, ValueError, RuntimeError) as error:
             raise FitError(
-                f"a value must be a tensor, array, number, str or bytes; found {type(value).__name__} ({error})",
+                f"{_ONE_VALUE}; found {type(value).__name__} ({error})",
                 index,
             ) from None
         if _is_time(value):
@@ -180,7 +184,7 @@ def _arrays(present: list[tuple[int, Any]]) -> tuple[list[np.ndarray], list[str]
             dtype = "int64"
         if dtype not in NUMPY_DTYPES or array.dtype.kind not in "biuf":
             raise FitError(
-                f"a value must be a tensor, array, number, str or bytes; found {type(value).__name__} ({dtype})",
+                f"{_ONE_VALUE}; found {type(value).__name__} ({dtype})",
                 index,
             )
         arrays.append(array.astype(array.dtype.newbyteorder("="), copy=False))
@@ -222,7 +226,7 @@ def _flatten(sample: Any, prefix: str, names: list[str] | None) -> Iterator[tupl
         members = names or getattr(sample, "_fields", None) or _member_names(len(sample), prefix)
         if len(members) != len(sample):
             raise IngestError(
-                f"names must name every member of a sample; got {len(members)} names for {len(sample)} members"
+                f"names must name all members of a sample; got {len(members)} names for {len(sample)} members"
             )
         for member, value in zip(members, sample, strict=True):
             yield from _flatten(value, f"{prefix}.{member}" if prefix else member, None)

@@ -41,7 +41,8 @@ class SourceOptions:
 class Reader(Protocol):
     """A source of columns. Its rows can be read more than once, each time from the first.
 
-    kind : what it is, in a word. paths : its files. size_bytes : their size. names : all its columns, in order.
+    kind : what it is, in a word. paths : its files. size_bytes : their size. names : all its columns, in
+    order.
     num_rows : None where that takes reading. nullable : columns known to have missing values.
     """
 
@@ -60,13 +61,14 @@ class Reader(Protocol):
 
 
 def open_source(source: Any, options: SourceOptions, wanted: dict[str, str], max_categories: int) -> Reader:
-    """The reader for a path, a folder, a list of paths, a dict of arrays, a table in memory or a map-style data set.
+    """The reader for a path, a folder, a list of paths, a dict of arrays, a table in memory or a map-style
+    data set.
 
     Raises
     ------
     IngestError
-        Nothing reads it: no such file, an extension that is not supported (the message lists those that are), a
-        folder with files of several kinds, an object of another sort.
+        Nothing reads it: no such file, an extension that is not supported (the message lists those that are),
+        a folder with files of several kinds, an object of another sort.
     ArgumentError
         An option that has no meaning for this kind of source.
     """

@@ -55,7 +55,8 @@ class FieldSummary:
 
     source : type in the source, such as "double" or "timestamp[ms]" (the unit of the integers stored).
     stored : dtype and shape in the data set, such as "float32 [8]".
-    nulls, nans : missing values, and values that are not a number (in packed fields a missing value is a NaN).
+    nulls, nans : missing values, and values that are not a number (in packed fields a missing value is a
+    NaN).
     coerced : values that had to be rounded to fit the stored dtype.
     """
 

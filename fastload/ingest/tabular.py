@@ -1,4 +1,5 @@
-"""Parquet files, Arrow IPC files and tables in memory, as chunks of columns. Importing this module imports pyarrow."""
+"""Parquet files, Arrow IPC files and tables in memory, as chunks of columns. Importing this module imports
+pyarrow."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from urllib.parse import unquote
 import numpy as np
 
 from fastload.errors import IngestError
+from fastload.ingest.ahead import read_ahead
 from fastload.ingest.arrow import column_from_arrow, pa, types
 from fastload.ingest.columns import FitError
 from fastload.ingest.decisions import Chunk, Decisions
@@ -82,7 +84,8 @@ def check_names(names: list[str], path: Path | None) -> None:
 class _TableReader:
     """What the readers below share: a schema known beforehand, and columns chosen by name.
 
-    kind, paths, size_bytes, num_rows (None where not known), names (of all columns), nullable (known to miss values).
+    kind, paths, size_bytes, num_rows (None where not known), names (of all columns), nullable (known to miss
+    values).
     """
 
     def __init__(self, kind: str, paths: list[Path], schemas: list[pa.Schema]) -> None:
@@ -154,9 +157,9 @@ class ParquetReader(_TableReader):
             size_bytes, row = path.stat().st_size, 0
             with reading("Parquet", path, None):
                 file = self._open(path)
-            with file:
+            with file, read_ahead(self._batches(file, path)) as batches:
                 total = max(1, file.metadata.num_rows)
-                for batch in self._batches(file, path):
+                for batch in batches:
                     arrays = self._arrays(batch, path, row)
                     for name, (values, kind) in self._partitions.items():
                         if self._chosen is None or name in self._chosen:

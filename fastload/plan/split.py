@@ -1,7 +1,8 @@
 """Which split a row belongs to: a pure function of (seed, row number) or of (seed, key).
 
-Nothing is drawn and nothing remembered, so a split needs no second pass, no memory, and comes out the same on every
-platform, for any chunking of the input and for ever: the functions below are part of the package's contract.
+Nothing is drawn and nothing remembered, so a split needs no second pass, no memory, and comes out the same on
+every platform, for any chunking of the input and for ever: the functions below are part of the package's
+contract.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ SPLIT_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def check_fractions(fractions: Mapping[str, float]) -> None:
-    """Raise ArgumentError unless `fractions` maps names fit for a file name to shares > 0 that sum to 1 (to 1e-9).
+    """Raise ArgumentError unless `fractions` maps names fit for a file name to shares > 0 that sum to 1 (to
+    1e-9).
 
     >>> check_fractions({"train": 0.8, "test": 0.2})
     """
@@ -47,7 +49,8 @@ def check_fractions(fractions: Mapping[str, float]) -> None:
 def split_rows(first_row: int, num_rows: int, fractions: Mapping[str, float], *, seed: int = 0) -> np.ndarray:
     """The split of rows ``first_row .. first_row + num_rows``, each decided by its own number.
 
-    Every row falls into split s with probability ``fractions[s]``, so sizes are near the shares, not equal to them.
+    Every row falls into split s with probability ``fractions[s]``, so sizes are near the shares, not equal to
+    them.
 
     Returns
     -------
@@ -93,14 +96,15 @@ def split_keys(
 def hash_keys(keys: np.ndarray | Ragged | Categorical, *, seed: int = 0) -> np.ndarray:
     """A 64-bit hash of every key, the same on every platform and for every width a key may be stored in.
 
-    - Integers and bools of any width by value: int8 5, uint64 5 and 5.0 are one key (below 2^63). Other floats by their float64
-      pattern (so float32 0.5 and float64 0.5 agree); all NaN are one key.
+    - Integers and bools of any width by value: int8 5, uint64 5 and 5.0 are one key (below 2^63). Other
+      floats by their float64 pattern (so float32 0.5 and float64 0.5 agree); all NaN are one key.
     - Text by its UTF-8 bytes: str arrays, bytes, Ragged of uint8 and Categorical agree.
     - Missing keys (masked or not valid) are one key.
 
     Parameters
     ----------
-    keys : ndarray [rows] of bool, integers, floats, str or bytes, masked or not; Ragged of uint8; or Categorical.
+    keys : ndarray [rows] of bool, integers, floats, str or bytes, masked or not; Ragged of uint8; or
+    Categorical.
 
     Returns
     -------
@@ -184,7 +188,7 @@ def _hash_text(text: Ragged, start: np.ndarray) -> np.ndarray:
 
 
 def _mix(state: np.ndarray) -> np.ndarray:
-    """SplitMix64's finalizer: a bijection of 64-bit words in which every input bit reaches every output bit."""
+    """SplitMix64's finalizer: a bijection of 64-bit words; every input bit reaches every output bit."""
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return state ^ (state >> np.uint64(31))

@@ -12,8 +12,19 @@ from fastload.ingest import arrays, convert
 from fastload.schema import Categorical, Ragged
 
 DTYPES = [
-    "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64",
-]  # fmt: skip
+    "bool",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "float16",
+    "float32",
+    "float64",
+]
 
 
 @pytest.fixture
@@ -48,9 +59,12 @@ def test_npy(tmp_path, load, small_chunks, dtype, order, shape):
 @pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
 def test_npz(tmp_path, load, small_chunks, write):
     values = {
-        "x": np.arange(30, dtype="float32").reshape(10, 3), "y": np.arange(10), "f": np.asfortranarray(np.arange(20).reshape(10, 2)),
-        "s": np.array([f"w{i}" for i in range(10)]), "big": np.arange(10, dtype=">i4"),
-    }  # fmt: skip
+        "x": np.arange(30, dtype="float32").reshape(10, 3),
+        "y": np.arange(10),
+        "f": np.asfortranarray(np.arange(20).reshape(10, 2)),
+        "s": np.array([f"w{i}" for i in range(10)]),
+        "big": np.arange(10, dtype=">i4"),
+    }
     write(tmp_path / "a.npz", **values)
     schema, stored, _ = load(tmp_path / "a.npz")
     assert stored == {name: value.tolist() for name, value in values.items()}
@@ -96,10 +110,17 @@ def test_a_dict_of_anything_array_like(tmp_path, load):
     }
     schema, stored, _ = load(values)
     assert stored == {
-        "path": [0, 1, 2], "tensor": [[0, 1], [2, 3], [4, 5]], "half": [0x3FC0, 0xC000, 0x3DCD], "list": [1, 2, 3],
-        "words": ["a", None, "a"], "runs": [[1, 2], [], [3]], "ragged": [[1], [2, 3], []], "codes": ["p", "q", "p"],
-        "masked": [1, None, 3], "objects": [[1, 2], [3], [4]],
-    }  # fmt: skip
+        "path": [0, 1, 2],
+        "tensor": [[0, 1], [2, 3], [4, 5]],
+        "half": [0x3FC0, 0xC000, 0x3DCD],
+        "list": [1, 2, 3],
+        "words": ["a", None, "a"],
+        "runs": [[1, 2], [], [3]],
+        "ragged": [[1], [2, 3], []],
+        "codes": ["p", "q", "p"],
+        "masked": [1, None, 3],
+        "objects": [[1, 2], [3], [4]],
+    }
     assert schema["half"].dtype == "bfloat16"
     assert schema["runs"].variable
 
@@ -155,7 +176,7 @@ def test_pickles_are_never_read(tmp_path):
             convert(tmp_path / name, tmp_path / "t.fl")
         assert caught.value.field == field
     (tmp_path / "b.npy").write_bytes(b"\x80\x04K\x01.")
-    with pytest.raises(IngestError, match="never read here|whole NumPy file"):
+    with pytest.raises(IngestError, match=r"never read here|whole NumPy file"):
         convert(tmp_path / "b.npy", tmp_path / "t.fl")
 
 
@@ -164,7 +185,7 @@ def test_pickles_are_never_read(tmp_path):
 )
 def test_foreign_npy(tmp_path, content):
     (tmp_path / "a.npy").write_bytes(content)
-    with pytest.raises(IngestError, match="whole NumPy file|never read here"):
+    with pytest.raises(IngestError, match=r"whole NumPy file|never read here"):
         convert(tmp_path / "a.npy", tmp_path / "t.fl")
 
 

@@ -119,17 +119,23 @@ def test_split_of_every_form_of_column(tmp_path, read_back):
     """Ragged, masked and categorical columns are dealt out row by row."""
     rows = range(200)
     source = {
-        "i": np.arange(200), "r": [list(range(i % 3)) for i in rows], "m": np.ma.MaskedArray(np.arange(200), np.arange(200) % 3 == 0),
-        "w": [None if i % 7 == 0 else f"w{i % 4}" for i in rows], "x": np.arange(400).reshape(200, 2),
-    }  # fmt: skip
+        "i": np.arange(200),
+        "r": [list(range(i % 3)) for i in rows],
+        "m": np.ma.MaskedArray(np.arange(200), np.arange(200) % 3 == 0),
+        "w": [None if i % 7 == 0 else f"w{i % 4}" for i in rows],
+        "x": np.arange(400).reshape(200, 2),
+    }
     convert(source, tmp_path / "plain", split={"a": 0.5, "b": 0.5})
     seen = []
     for name in "ab":
         values = read_back(tmp_path / f"plain.{name}")
         for i, r, m, w, x in zip(*values.values(), strict=True):
             assert (r, m, w, x) == (
-                list(range(i % 3)), None if i % 3 == 0 else i, None if i % 7 == 0 else f"w{i % 4}", [2 * i, 2 * i + 1],
-            )  # fmt: skip
+                list(range(i % 3)),
+                None if i % 3 == 0 else i,
+                None if i % 7 == 0 else f"w{i % 4}",
+                [2 * i, 2 * i + 1],
+            )
             seen.append(i)
     assert sorted(seen) == list(rows)
 
@@ -197,9 +203,9 @@ def test_pyarrow_missing(table, tmp_path):
     from fastload.errors import MissingExtraError
     from fastload.ingest import convert, to_arrow
     convert({{"x": np.arange(3)}}, {str(tmp_path / "t.fl")!r})
-    for job in (lambda: convert({str(table)!r}, {str(tmp_path / "u.fl")!r}), lambda: to_arrow({str(tmp_path / "t.fl")!r}, "o")):
+    for job, source in ((convert, {str(table)!r}), (to_arrow, {str(tmp_path / "t.fl")!r})):
         try:
-            job()
+            job(source, "never-written")
         except MissingExtraError as error:
             print(error)
     """
@@ -211,7 +217,8 @@ def test_pyarrow_missing(table, tmp_path):
 
 
 def test_importing_ingest_is_light():
-    code = "import sys, fastload.ingest; print([m for m in ('pyarrow', 'torch', 'numba', 'rich', 'pandas') if m in sys.modules])"
+    heavy = ["pyarrow", "torch", "numba", "rich", "pandas"]
+    code = f"import sys, fastload.ingest; print([m for m in {heavy} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
 
@@ -248,7 +255,7 @@ def test_ctrl_c_in_a_csv_ends_within_a_second(tmp_path):
     source.write_text(",".join(f"c{i}" for i in range(15)) + "\n" + line * 1_000_000)
     code = (
         "import sys; from fastload.ingest import convert; "
-        "convert(sys.argv[1], sys.argv[2], split={'a': .5, 'b': .5}, progress=lambda s: print('.', flush=True))"
+        "convert(*sys.argv[1:], split={'a': .5, 'b': .5}, progress=lambda state: print('.', flush=True))"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code, source, tmp_path / "t.fl"],
@@ -285,7 +292,9 @@ def test_parts_already_published_are_taken_back(table, tmp_path, monkeypatch):
 
 
 def test_a_source_that_changes_between_two_readings(tmp_path, monkeypatch):
-    """A late null asks for a second reading; if that brings yet another surprise, the source is not to be trusted."""
+    """A late null asks for a second reading; if that brings yet another surprise, the source is not to be
+    trusted.
+    """
     monkeypatch.setattr(conversion, "LOOKAHEAD_BYTES", 1)
     last = iter([None, 1.5])
 

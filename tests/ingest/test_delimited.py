@@ -8,7 +8,7 @@ import pytest
 
 from fastload.block.dataset import Dataset
 from fastload.errors import ArgumentError, IngestError
-from fastload.ingest import convert, delimited
+from fastload.ingest import convert, segments
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def csv(tmp_path):
 @pytest.fixture
 def small_segments(monkeypatch):
     """Many segments in a small file, and a look-ahead of one chunk."""
-    monkeypatch.setattr(delimited, "SEGMENT_BYTES", 256)
+    monkeypatch.setattr(segments, "SEGMENT_BYTES", 256)
     monkeypatch.setattr("fastload.ingest.conversion.LOOKAHEAD_BYTES", 1)
 
 
@@ -41,15 +41,30 @@ def test_types_are_inferred(csv, read_back, tmp_path):
         "2,2.5,false,1970-01-02,1970-01-01T00:00:01,red,b2,7\n"
     )
     assert stored(summary) == {
-        "n": "int64", "x": "float64", "b": "bool", "day": "int32", "when": "int64", "word": "category", "id": "string", "gap": "int64",
-    }  # fmt: skip
+        "n": "int64",
+        "x": "float64",
+        "b": "bool",
+        "day": "int32",
+        "when": "int64",
+        "word": "category",
+        "id": "string",
+        "gap": "int64",
+    }
     assert {f.name: f.source for f in summary.fields if f.name in ("day", "when", "word")} == {
-        "day": "date32[day]", "when": "timestamp[s]", "word": "string",
-    }  # fmt: skip
+        "day": "date32[day]",
+        "when": "timestamp[s]",
+        "word": "string",
+    }
     assert read_back(tmp_path / "t.fl") == {
-        "n": [1, 2], "x": [1.5, 2.5], "b": [True, False], "day": [18263, 1], "when": [1577934245, 1],
-        "word": ["red", "red"], "id": ["a1", "b2"], "gap": [None, 7],
-    }  # fmt: skip
+        "n": [1, 2],
+        "x": [1.5, 2.5],
+        "b": [True, False],
+        "day": [18263, 1],
+        "when": [1577934245, 1],
+        "word": ["red", "red"],
+        "id": ["a1", "b2"],
+        "gap": [None, 7],
+    }
     assert {f.name: f.nulls for f in summary.fields if f.nulls} == {"gap": 1}
 
 
@@ -67,9 +82,13 @@ def test_dtypes_override_what_is_inferred(csv, read_back, tmp_path):
     )
     schema = Dataset(tmp_path / "t.fl").schema
     assert [(f.name, f.dtype, f.categories) for f in schema] == [
-        ("zip", "string", False), ("n", "int8", False), ("x", "float16", False),
-        ("c", "int32", True), ("t", "int64", False), ("raw", "bytes", False),
-    ]  # fmt: skip
+        ("zip", "string", False),
+        ("n", "int8", False),
+        ("x", "float16", False),
+        ("c", "int32", True),
+        ("t", "int64", False),
+        ("raw", "bytes", False),
+    ]
     values = read_back(tmp_path / "t.fl")
     assert values["zip"] == ["007", "010"]
     assert values["t"] == [1577836800000, 1577923200000]
@@ -137,7 +156,10 @@ def test_many_segments_give_the_same_as_one(csv, read_back, tmp_path, small_segm
         (i, f'say "{i}"\nand, so' if i % 3 else f'{i}" pipe' if i == 300 else "plain", i / 4)
         for i in range(400)
     ]
-    quote = lambda text: '"' + text.replace('"', '""') + '"' if "\n" in text else text
+
+    def quote(text):
+        return '"' + text.replace('"', '""') + '"' if "\n" in text else text
+
     text = "i,t,x\n" + "".join(f"{i},{quote(t)},{x}\n" for i, t, x in rows)
     csv(text, dtypes={"t": "string"})
     values = read_back(tmp_path / "t.fl")
@@ -225,7 +247,7 @@ def test_text_among_numbers(csv, small_segments, rows_before):
     text = "a,b\n" + "5,1\n" * max(rows_before, 40) + "6,oops\n" + "5,1\n" * 40
     with pytest.raises(
         IngestError,
-        match="the column must hold int64 values; line 42|the column must hold int64 values; line 502",
+        match=r"the column must hold int64 values; line (42|502) ",
     ) as caught:
         csv(text)
     check(caught, max(rows_before, 40), "b")
@@ -278,7 +300,7 @@ def test_bad_encoding(csv, small_segments):
         csv(b"a,b\n1,caf\xe9\n")
     with pytest.raises(IngestError, match="text must be utf-16"):
         csv(b"a,b\n1,x\n\xd8", encoding="utf-16-le")
-    with pytest.raises(ArgumentError, match="encoding must be a name"):
+    with pytest.raises(ArgumentError, match="encoding must be one"):
         csv("a\n1\n", encoding="klingon")
 
 
@@ -368,7 +390,7 @@ def test_broken_archives(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.csv", "a\n1\n")
         archive.writestr("b.csv", "a\n1\n")
-    with pytest.raises(IngestError, match="a zip must hold one file; found 2: a.csv, b.csv"):
+    with pytest.raises(IngestError, match=r"a zip must hold one file; found 2: a\.csv, b\.csv"):
         convert(path, tmp_path / "t.fl")
     path.write_bytes(b"PK no zip")
     with pytest.raises(IngestError, match="the file must be readable"):

@@ -114,21 +114,32 @@ def dataset(tmp_path):
     numbers = np.arange(rows)
     schema = Schema(
         [
-            Field("i", "int64"), Field("h", "float16"), Field("b", "bool", nullable=True), Field("x", "float32", (2, 3)),
-            Field("v", "float32", (2,), nullable=True), Field("r", "int16", variable=True), Field("s", "string", nullable=True),
-            Field("raw", "bytes"), Field("c", "int32", nullable=True, categories=True), Field("bf", "bfloat16"),
+            Field("i", "int64"),
+            Field("h", "float16"),
+            Field("b", "bool", nullable=True),
+            Field("x", "float32", (2, 3)),
+            Field("v", "float32", (2,), nullable=True),
+            Field("r", "int16", variable=True),
+            Field("s", "string", nullable=True),
+            Field("raw", "bytes"),
+            Field("c", "int32", nullable=True, categories=True),
+            Field("bf", "bfloat16"),
             Field("bv", "bfloat16", (2,)),
         ]
-    )  # fmt: skip
+    )
     columns = {
-        "i": numbers, "h": numbers.astype("float16"), "b": np.ma.MaskedArray(numbers % 2 == 0, some),
+        "i": numbers,
+        "h": numbers.astype("float16"),
+        "b": np.ma.MaskedArray(numbers % 2 == 0, some),
         "x": np.arange(rows * 6, dtype="float32").reshape(rows, 2, 3),
         "v": np.ma.MaskedArray(np.ones((rows, 2), "float32"), np.repeat(some[:, None], 2, axis=1)),
-        "r": [np.arange(i % 4, dtype="int16") for i in range(rows)], "s": [None if m else f"ä{i}" for i, m in enumerate(some)],
+        "r": [np.arange(i % 4, dtype="int16") for i in range(rows)],
+        "s": [None if m else f"ä{i}" for i, m in enumerate(some)],
         "raw": [bytes([i % 256]) * (i % 3) for i in range(rows)],
         "c": Categorical((numbers % 3).astype("int32"), ["a", "b", "c"], ~some),
-        "bf": np.full(rows, 0x3FC0, "uint16"), "bv": np.full((rows, 2), 0xBFC0, "uint16"),
-    }  # fmt: skip
+        "bf": np.full(rows, 0x3FC0, "uint16"),
+        "bv": np.full((rows, 2), 0xBFC0, "uint16"),
+    }
     with Writer(tmp_path / "d.fl", schema, block_bytes=2048) as writer:
         writer.append(columns)
     return Dataset(tmp_path / "d.fl")
@@ -192,7 +203,7 @@ def test_a_failing_disk_is_named(tmp_path, dataset, monkeypatch, number, kind):
         raise OSError(number, "no luck")
 
     monkeypatch.setattr(export.os, "fsync", fail)
-    with pytest.raises(kind, match="cannot be written: .*no luck; nothing was left behind"):
+    with pytest.raises(kind, match=r"cannot be written: .*no luck; nothing was left behind"):
         to_arrow(dataset, tmp_path / "out.arrow")
     assert not list(tmp_path.glob("*out.arrow*"))
 

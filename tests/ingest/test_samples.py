@@ -36,16 +36,35 @@ def load(tmp_path, read_back):
 
 
 def test_dicts_of_everything(load):
-    get = lambda i: {
-        "x": np.full((2, 2), i, "float32"), "i": i, "f": i / 2, "b": i % 2 == 0, "word": f"w{i % 3}", "raw": bytes([i]),
-        "runs": list(range(i % 4)), "gap": None if i % 5 == 0 else i, "nested": {"a": np.int8(i), "t": (i, i + 1)},
-        "when": datetime(2020, 1, 2),
-    }  # fmt: skip
+    def get(i):
+        return {
+            "x": np.full((2, 2), i, "float32"),
+            "i": i,
+            "f": i / 2,
+            "b": i % 2 == 0,
+            "word": f"w{i % 3}",
+            "raw": bytes([i]),
+            "runs": list(range(i % 4)),
+            "gap": None if i % 5 == 0 else i,
+            "nested": {"a": np.int8(i), "t": (i, i + 1)},
+            "when": datetime(2020, 1, 2),
+        }
+
     schema, stored, summary = load(Rows(get))
     assert {f.name: f.dtype for f in schema} == {
-        "x": "float32", "i": "int64", "f": "float64", "b": "bool", "word": "int32", "raw": "bytes", "runs": "int64",
-        "gap": "int64", "nested.a": "int8", "nested.t.0": "int64", "nested.t.1": "int64", "when": "int64",
-    }  # fmt: skip
+        "x": "float32",
+        "i": "int64",
+        "f": "float64",
+        "b": "bool",
+        "word": "int32",
+        "raw": "bytes",
+        "runs": "int64",
+        "gap": "int64",
+        "nested.a": "int8",
+        "nested.t.0": "int64",
+        "nested.t.1": "int64",
+        "when": "int64",
+    }
     assert stored["x"][3] == [[3, 3], [3, 3]]
     assert stored["runs"] == [list(range(i % 4)) for i in range(40)]
     assert stored["gap"] == [None if i % 5 == 0 else i for i in range(40)]
@@ -120,11 +139,14 @@ def test_chunks_are_bounded_in_bytes(load, monkeypatch):
 
 def test_later_samples_widen_the_field(load, monkeypatch):
     monkeypatch.setattr("fastload.ingest.conversion.LOOKAHEAD_BYTES", 1)
-    get = lambda i: {
-        "f": i if i < 30 else i + 0.5,
-        "v": [1] * (2 if i < 30 else 5),
-        "n": i if i < 30 else None,
-    }
+
+    def get(i):
+        return {
+            "f": i if i < 30 else i + 0.5,
+            "v": [1] * (2 if i < 30 else 5),
+            "n": i if i < 30 else None,
+        }
+
     schema, stored, _ = load(Rows(get))
     assert schema["f"].dtype == "float64"
     assert schema["v"].variable
@@ -135,12 +157,14 @@ def test_later_samples_widen_the_field(load, monkeypatch):
 
 
 def test_a_fastload_data_set_is_written_anew(tmp_path, load, read_back):
-    get = lambda i: {
-        "w": f"w{i % 3}",
-        "r": [i] * (i % 3),
-        "g": None if i % 4 == 0 else f"text {i}",
-        "h": np.float16(i),
-    }
+    def get(i):
+        return {
+            "w": f"w{i % 3}",
+            "r": [i] * (i % 3),
+            "g": None if i % 4 == 0 else f"text {i}",
+            "h": np.float16(i),
+        }
+
     before, values, _ = load(Rows(get), dtypes={"g": "string"})
     convert(Dataset(tmp_path / "t.fl"), tmp_path / "u.fl", codec="raw", columns=["g", "w", "r"])
     after = Dataset(tmp_path / "u.fl")

@@ -139,7 +139,9 @@ def test_sources_agree(load, source):
 
 
 def test_a_null_known_only_from_a_late_row(load, monkeypatch):
-    """IPC files have no statistics: the first missing value restarts, and an Arrow text column becomes strings."""
+    """IPC files have no statistics: the first missing value restarts, and an Arrow text column becomes
+    strings.
+    """
     monkeypatch.setattr("fastload.ingest.conversion.LOOKAHEAD_BYTES", 1)
     table = pa.table({"i": [*range(40), None], "t": [*["a", "b"] * 20, "c"]})
     schema, values, _ = load(table, "t.arrows", max_categories=2)
@@ -151,9 +153,7 @@ def test_a_null_known_only_from_a_late_row(load, monkeypatch):
 def test_missing_elements_of_lists(load):
     _, values, _ = load(pa.table({"x": pa.array([[1.0, None]], pa.list_(pa.float32()))}))
     assert np.isnan(values["x"][0][1])
-    with pytest.raises(
-        IngestError, match="a list of list<item: int64> must not have|must not have missing elements"
-    ) as caught:
+    with pytest.raises(IngestError, match="must not have missing elements") as caught:
         load(pa.table({"x": pa.array([[1], [], [2, None]], pa.list_(pa.int64()))}))
     assert (caught.value.row, caught.value.field) == (2, "x")
     with pytest.raises(IngestError, match="must not have missing elements") as caught:
@@ -173,8 +173,10 @@ def test_tensors_and_structs(load):
     schema, values, _ = load(pa.table({"x": tensor, "s": struct}), "t.arrow")
     assert schema["x"].shape == (2, 3)
     assert values == {
-        "x": np.arange(12).reshape(2, 2, 3).tolist(), "s.lat": [1.0, None], "s.at.h": [5, None],
-    }  # fmt: skip
+        "x": np.arange(12).reshape(2, 2, 3).tolist(),
+        "s.lat": [1.0, None],
+        "s.at.h": [5, None],
+    }
     _, values, _ = load(pa.table({"x": tensor, "s": struct}), "t.arrow", columns=["s.lat"])
     assert values == {"s.lat": [1.0, None]}
 
@@ -197,15 +199,26 @@ def test_types_that_have_no_field(load, kind, value):
 def test_overrides(load):
     table = pa.table(
         {
-            "f": [0.1, 2.0], "i": [1, 2], "s": ["1", " 2"], "w": [3, 3], "d": pa.array([DAY, DAY]),
-            "m": pa.array([MOMENT, MOMENT], pa.timestamp("s")), "iso": ["2020-01-02T03:04:05Z", "2020-01-02T03:04:05Z"],
+            "f": [0.1, 2.0],
+            "i": [1, 2],
+            "s": ["1", " 2"],
+            "w": [3, 3],
+            "d": pa.array([DAY, DAY]),
+            "m": pa.array([MOMENT, MOMENT], pa.timestamp("s")),
+            "iso": ["2020-01-02T03:04:05Z", "2020-01-02T03:04:05Z"],
             "b": [b"x", b"y"],
         }
-    )  # fmt: skip
+    )
     wanted = {
-        "f": "float32", "i": "bfloat16", "s": "int8", "w": "category", "d": "timestamp", "m": "timestamp[ms]",
-        "iso": "timestamp", "b": "string",
-    }  # fmt: skip
+        "f": "float32",
+        "i": "bfloat16",
+        "s": "int8",
+        "w": "category",
+        "d": "timestamp",
+        "m": "timestamp[ms]",
+        "iso": "timestamp",
+        "b": "string",
+    }
     schema, values, summary = load(table, dtypes=wanted)
     assert [f.dtype for f in schema] == [
         "float32",
@@ -256,7 +269,7 @@ def test_text_that_is_not_utf_8(load):
 
 
 def test_folders(tmp_path, read_back):
-    """Files in order of their names, hidden ones left out, a narrower type widened, folder names as columns."""
+    """Files in order of names, hidden ones left out, a narrower type widened, folder names as columns."""
     for year, kind in ((2012, pa.int32()), (2013, pa.int64())):
         folder = tmp_path / "data" / f"year={year}" / "city=a%20b"
         folder.mkdir(parents=True)
@@ -291,7 +304,7 @@ def test_damaged_and_foreign_files(tmp_path, name):
     path = tmp_path / name
     for content in (b"", b"PAR1", b"ARROW1\0\0", b"not a table at all, but long enough to look like one"):
         path.write_bytes(content)
-        with pytest.raises(IngestError, match="must be readable|at least one row") as caught:
+        with pytest.raises(IngestError, match=r"must be readable|at least one row") as caught:
             convert(path, tmp_path / "t.fl")
         assert caught.value.path == path
     put(pa.table({"i": range(100)}), path)
