@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <numeric>
+#include <string>
+
+#include "errors.h"
 
 namespace fastload {
 
@@ -12,6 +15,10 @@ Order::Order(const std::vector<uint32_t>& block_rows, const std::vector<uint64_t
     blocks.resize(block_rows.size());
     std::iota(blocks.begin(), blocks.end(), 0u);
   }
+  for (const uint32_t block : blocks)
+    if (block >= block_rows.size())
+      fail(Cause::argument, "block " + std::to_string(block) + " was asked for; there are " +
+                                std::to_string(block_rows.size()) + " blocks");
   sequence_ = blocks;
   const uint64_t key = mix64(mix64(options.seed) ^ options.epoch);
   if (options.shuffle) {
@@ -19,7 +26,7 @@ Order::Order(const std::vector<uint32_t>& block_rows, const std::vector<uint64_t
     Permutation(blocks.size(), key).apply(0, blocks.size(), images.data());
     for (size_t i = 0; i < blocks.size(); ++i) sequence_[i] = blocks[images[i]];
   }
-  cut_windows(block_cost_bytes, options.window_bytes);
+  cut_windows(block_cost_bytes, std::max<uint64_t>(1, options.window_bytes));
   index_rows(block_rows);
   if (options.shuffle)
     for (size_t w = 0; w < windows_.size(); ++w) permutations_.emplace_back(windows_[w].rows, mix64(key + w + 1));
@@ -27,21 +34,28 @@ Order::Order(const std::vector<uint32_t>& block_rows, const std::vector<uint64_t
 
 // As few windows as the budget allows, of about equal cost: a short last window would mix its rows badly.
 void Order::cut_windows(const std::vector<uint64_t>& block_cost_bytes, uint64_t window_bytes) {
-  uint64_t total = 0, spent = 0;
+  uint64_t total = 0;
   for (uint32_t block : sequence_) total += block_cost_bytes[block];
-  const uint64_t wanted = window_bytes >= total ? 1 : (total + window_bytes - 1) / window_bytes;
-  for (size_t i = 0; i < sequence_.size(); ++i) {
-    const uint64_t cost = block_cost_bytes[sequence_[i]];
-    const bool full = !windows_.empty() && windows_.back().cost_bytes + cost > window_bytes;
-    const bool enough = spent >= total / wanted * windows_.size() && windows_.size() < wanted;
-    if (windows_.empty() || full || enough) {
-      windows_.emplace_back();
-      windows_.back().first_block = i;
+  uint64_t wanted = window_bytes >= total ? 1 : (total + window_bytes - 1) / window_bytes;
+  for (;;) {
+    uint64_t spent = 0;
+    for (size_t i = 0; i < sequence_.size(); ++i) {
+      const uint64_t cost = block_cost_bytes[sequence_[i]];
+      const bool full = !windows_.empty() && windows_.back().cost_bytes + cost > window_bytes;
+      const bool enough = spent >= total / wanted * windows_.size() && windows_.size() < wanted;
+      if (windows_.empty() || full || enough) {
+        windows_.emplace_back();
+        windows_.back().first_block = i;
+      }
+      ++windows_.back().blocks;
+      windows_.back().cost_bytes += cost;
+      block_window_.push_back(static_cast<uint32_t>(windows_.size() - 1));
+      spent += cost;
     }
-    ++windows_.back().blocks;
-    windows_.back().cost_bytes += cost;
-    block_window_.push_back(static_cast<uint32_t>(windows_.size() - 1));
-    spent += cost;
+    if (windows_.size() <= wanted) return;
+    wanted = windows_.size();  // whole blocks did not fill the windows: a remnant was left over, so share it out
+    windows_.clear();
+    block_window_.clear();
   }
 }
 

@@ -29,14 +29,14 @@ struct Window {
 struct OrderOptions {
   bool shuffle = false;
   uint64_t seed = 0, epoch = 0;
-  uint64_t window_bytes = UINT64_MAX;
+  uint64_t window_bytes = UINT64_MAX;  // what does not fit a window has one of its own
   std::vector<uint32_t> blocks;  // the blocks taking part; empty means all
 };
 
 // Thread-safe once made. Memory: O(blocks).
 class Order {
  public:
-  // block_rows, block_cost_bytes : one entry per block of the source. A block dearer than the window gets its own.
+  // block_rows, block_cost_bytes : one entry per block of the source. Throws if options.blocks names one that is not.
   Order(const std::vector<uint32_t>& block_rows, const std::vector<uint64_t>& block_cost_bytes,
         const OrderOptions& options);
 
