@@ -17,18 +17,27 @@
 namespace fastload {
 namespace {
 
-thread_local sigjmp_buf* active_guard = nullptr;
+// initial-exec: the first look at a thread's own variable must not allocate, not inside a signal handler.
+#define FASTLOAD_HANDLER_LOCAL thread_local __attribute__((tls_model("initial-exec")))
+FASTLOAD_HANDLER_LOCAL sigjmp_buf* active_guard = nullptr;
+FASTLOAD_HANDLER_LOCAL bool passing_on = false;
 struct sigaction previous_action;
 
 void on_bus_error(int signal, siginfo_t* info, void* context) {
   if (active_guard) siglongjmp(*active_guard, 1);
-  if (previous_action.sa_flags & SA_SIGINFO) {
-    previous_action.sa_sigaction(signal, info, context);
-  } else if (previous_action.sa_handler != SIG_DFL && previous_action.sa_handler != SIG_IGN) {
-    previous_action.sa_handler(signal);
-  } else {
+  // A handler installed after ours may call ours in turn, as faulthandler's does: that ends here.
+  const bool is_default = !(previous_action.sa_flags & SA_SIGINFO) &&
+                          (previous_action.sa_handler == SIG_DFL || previous_action.sa_handler == SIG_IGN);
+  if (passing_on || is_default) {
     ::signal(signal, SIG_DFL);  // returning repeats the fault, now with the default action
+    return;
   }
+  passing_on = true;
+  if (previous_action.sa_flags & SA_SIGINFO)
+    previous_action.sa_sigaction(signal, info, context);
+  else
+    previous_action.sa_handler(signal);
+  passing_on = false;
 }
 
 void install_guard() {
@@ -62,7 +71,7 @@ bool run_guarded(void (*body)(void*), void* argument) {
 }
 
 MappedFile::MappedFile(const std::string& path) : path_(path) {
-  descriptor_ = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  descriptor_ = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe must be refused, not waited for
   if (descriptor_ < 0) fail(Cause::file_io, "cannot open '" + path + "': " + std::strerror(errno));
   struct stat status;
   const bool is_file = fstat(descriptor_, &status) == 0 && S_ISREG(status.st_mode);
