@@ -1,6 +1,7 @@
 #include "buffer.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <new>
@@ -39,9 +40,13 @@ Buffer& Buffer::operator=(Buffer&& other) noexcept {
 
 Buffer::~Buffer() { std::free(data_); }
 
+BufferPool::BufferPool(size_t retain_bytes) : retain_bytes_(retain_bytes), owner_process_(getpid()) {}
+
+bool BufferPool::is_forked() const { return getpid() != owner_process_; }
+
 std::shared_ptr<Buffer> BufferPool::take(size_t size_bytes) {
   Buffer buffer;
-  {
+  if (!is_forked()) {
     std::lock_guard<std::mutex> lock(mutex_);
     for (size_t i = free_.size(); i-- > 0;) {
       // A somewhat larger buffer serves; a far larger one would waste memory on small batches.
@@ -63,6 +68,10 @@ std::shared_ptr<Buffer> BufferPool::take(size_t size_bytes) {
 
 void BufferPool::give_back(Buffer&& buffer) {
   Buffer surplus;  // freed outside the lock
+  if (is_forked()) {
+    surplus = std::move(buffer);
+    return;
+  }
   std::lock_guard<std::mutex> lock(mutex_);
   if (buffer.size_bytes() > retain_bytes_) {
     surplus = std::move(buffer);

@@ -34,16 +34,19 @@ class Buffer {
 
 // Batch memory. take() hands out a buffer that belongs to its holder for as long as it likes; when the last
 // reference goes, the memory returns here and the next batch is written where the caches are still warm. Memory is
-// never reused while anybody holds it. Thread-safe; buffers may outlive the pool's owner (they hold the pool).
+// never reused while anybody holds it. Thread-safe; buffers may outlive the pool's owner (they hold the pool). In a forked
+// child nothing is recycled: one of the parent's threads may have held the lock, and nobody is there to give it back.
 class BufferPool : public std::enable_shared_from_this<BufferPool> {
  public:
-  explicit BufferPool(size_t retain_bytes) : retain_bytes_(retain_bytes) {}
+  explicit BufferPool(size_t retain_bytes);
   std::shared_ptr<Buffer> take(size_t size_bytes);
 
  private:
   void give_back(Buffer&& buffer);
+  bool is_forked() const;
 
   const size_t retain_bytes_;  // unused memory kept at most
+  const int owner_process_;
   std::mutex mutex_;
   std::vector<Buffer> free_;  // last returned, first taken
   size_t free_bytes_ = 0;
