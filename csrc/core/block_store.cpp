@@ -64,8 +64,9 @@ std::shared_ptr<const CachedBlock> BlockCache::get(uint32_t block) {
   }
   const uint64_t size_bytes = source_.decoded_bytes(block);
   make_room(size_bytes);
-  recency_.push_front(block);
-  entries_[block] = {nullptr, recency_.begin(), size_bytes};
+  std::list<uint32_t> first{block};
+  entries_.emplace(block, Entry{nullptr, first.begin(), size_bytes});
+  recency_.splice(recency_.begin(), first);  // cannot throw: both know the block, or neither
   used_bytes_ += size_bytes;
   lock.unlock();
   std::shared_ptr<CachedBlock> cached;

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 
+#include "byte_order.h"
 #include "errors.h"
 #include "mapped_file.h"
 
@@ -53,6 +55,13 @@ void copy_rows(const FixedColumn& column, uint64_t row_bytes, const RowRef* refs
   }
 }
 
+// a * b bytes of a batch. More than there can be is refused as any memory that is not to be had.
+uint64_t batch_bytes(uint64_t a, uint64_t b) {
+  uint64_t bytes;
+  if (!checked_mul(a, b, &bytes)) throw std::bad_alloc();
+  return bytes;
+}
+
 [[noreturn]] void fail_lost() {
   fail(Cause::map_lost, "a mapped file was cut short, or its storage failed, while rows were read from it; restore "
                         "the file and open the data set again");
@@ -74,7 +83,7 @@ BatchBuilder::BatchBuilder(const std::vector<FieldSpec>& fields, uint64_t rows, 
   batch_.rows = rows;
   batch_.fields.resize(fields.size());
   for (size_t f = 0; f < fields.size(); ++f) {
-    if (!fields[f].is_ragged()) batch_.fields[f].values = pool.take(rows * fields[f].row_bytes());
+    if (!fields[f].is_ragged()) batch_.fields[f].values = pool.take(batch_bytes(rows, fields[f].row_bytes()));
     if (fields[f].nullable) batch_.fields[f].valid = pool.take(rows);
   }
 }
@@ -157,7 +166,7 @@ void BatchBuilder::lay_out(size_t f, const std::vector<Part>& parts) {
       total += run.elements;
     }
   out.width = pad ? longest : total;
-  out.values = pool_.take((pad ? batch_.rows * longest : total) * element_bytes);
+  out.values = pool_.take(batch_bytes(pad ? batch_bytes(batch_.rows, longest) : total, element_bytes));
   auto& marks = pad ? out.lengths : out.offsets;
   marks = pool_.take((batch_.rows + 1) * sizeof(int64_t));
   auto* mark = reinterpret_cast<int64_t*>(marks->data());
