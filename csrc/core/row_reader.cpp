@@ -8,32 +8,60 @@
 namespace fastload {
 
 RowReader::RowReader(std::shared_ptr<const Source> source, uint64_t memory_bytes)
-    : source_(std::move(source)), cache_(*source_, memory_bytes), pool_(std::make_shared<BufferPool>(uint64_t{16} << 20)) {
+    : source_(std::move(source)),
+      memory_bytes_(memory_bytes),
+      cache_(*source_, memory_bytes),
+      pool_(std::make_shared<BufferPool>(uint64_t{16} << 20)) {
   starts_.push_back(0);
   for (uint32_t rows : source_->block_rows()) starts_.push_back(starts_.back() + rows);
 }
 
+RowRef RowReader::locate(uint64_t row) const {
+  if (row >= starts_.back())
+    fail(Cause::row_index, "row " + std::to_string(row) + " was asked for; there are " + std::to_string(starts_.back()) +
+                               " rows");
+  const auto after = std::upper_bound(starts_.begin(), starts_.end(), row);
+  const auto block = static_cast<uint32_t>(after - starts_.begin() - 1);
+  return {block, static_cast<uint32_t>(row - starts_[block])};
+}
+
 Batch RowReader::read(const uint64_t* rows, size_t count, bool pad) {
-  const size_t fields = source_->fields().size();
+  // Parts of the batch whose blocks fit the budget together. Inside a part blocks are numbered as they first come.
+  struct Part {
+    size_t first_row = 0;
+    std::vector<uint32_t> blocks;
+  };
+  std::vector<Part> parts(1);
   std::vector<RowRef> refs(count);
-  std::unordered_map<uint32_t, uint32_t> local;           // block -> its number in this call
-  std::vector<std::shared_ptr<const CachedBlock>> blocks;  // held until the rows are copied
-  BlockViews views;
+  std::unordered_map<uint32_t, uint32_t> local;  // block -> its number in this part
+  uint64_t held_bytes = 0;
   for (size_t i = 0; i < count; ++i) {
-    if (rows[i] >= starts_.back())
-      fail(Cause::row_index, "row " + std::to_string(rows[i]) + " was asked for; there are " +
-                                 std::to_string(starts_.back()) + " rows");
-    const auto after = std::upper_bound(starts_.begin(), starts_.end(), rows[i]);
-    const auto block = static_cast<uint32_t>(after - starts_.begin() - 1);
-    const auto [place, is_new] = local.try_emplace(block, static_cast<uint32_t>(blocks.size()));
-    if (is_new) {
-      blocks.push_back(cache_.get(block));
-      views.insert(views.end(), blocks.back()->views.begin(), blocks.back()->views.begin() + static_cast<std::ptrdiff_t>(fields));
+    const RowRef ref = locate(rows[i]);
+    auto place = local.find(ref.block);
+    if (place == local.end()) {
+      const uint64_t block_bytes = source_->decoded_bytes(ref.block);
+      if (held_bytes + block_bytes > memory_bytes_ && !local.empty()) {
+        parts.push_back({i, {}});
+        local.clear();
+        held_bytes = 0;
+      }
+      held_bytes += block_bytes;
+      place = local.emplace(ref.block, static_cast<uint32_t>(parts.back().blocks.size())).first;
+      parts.back().blocks.push_back(ref.block);
     }
-    refs[i] = {place->second, static_cast<uint32_t>(rows[i] - starts_[block])};
+    refs[i] = {place->second, ref.row};
   }
-  BatchBuilder builder(source_->fields(), count, 1, pad, *pool_);
-  builder.fill({&source_->fields(), views.data(), refs.data(), count, true}, 0, 0);
+  BatchBuilder builder(source_->fields(), count, parts.size(), pad, *pool_);
+  for (size_t p = 0; p < parts.size(); ++p) {
+    std::vector<std::shared_ptr<const CachedBlock>> blocks;  // held until the rows are copied
+    BlockViews views;
+    for (const uint32_t block : parts[p].blocks) {
+      blocks.push_back(cache_.get(block));
+      views.insert(views.end(), blocks.back()->views.begin(), blocks.back()->views.end());
+    }
+    const size_t first = parts[p].first_row, end = p + 1 < parts.size() ? parts[p + 1].first_row : count;
+    builder.fill({&source_->fields(), views.data(), refs.data() + first, end - first, true}, p, first);
+  }
   source_->check_whole();
   return builder.finish();
 }

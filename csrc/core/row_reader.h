@@ -10,7 +10,8 @@
 
 namespace fastload {
 
-// Thread-safe. Decoded blocks are kept within `memory_bytes`.
+// Thread-safe. Decoded blocks are kept within `memory_bytes`, and each call holds at most so much while it copies rows: where
+// the rows lie in more blocks, it takes them in turns.
 class RowReader {
  public:
   RowReader(std::shared_ptr<const Source> source, uint64_t memory_bytes);
@@ -20,8 +21,11 @@ class RowReader {
   const std::vector<FieldSpec>& fields() const { return source_->fields(); }
 
  private:
+  RowRef locate(uint64_t row) const;
+
   std::shared_ptr<const Source> source_;
   std::vector<uint64_t> starts_;  // first row of each block, and the end
+  const uint64_t memory_bytes_;
   BlockCache cache_;
   std::shared_ptr<BufferPool> pool_;
 };
