@@ -45,6 +45,7 @@ struct EpochWork {
   uint64_t next_position = 0;  // first row of the next part to gather
   uint64_t windows_over = 0;   // windows whose rows have all been gathered
   std::vector<uint64_t> window_rows_left;
+  uint64_t running = 0;        // jobs that use `store`
 
   uint64_t next_delivery = 0;   // batch the consumer gets next
   std::deque<BatchSlot> slots;  // of batches next_delivery, next_delivery + 1, ...
@@ -55,7 +56,10 @@ struct EpochWork {
   std::exception_ptr error;
   bool cancelled = false;
 
-  bool is_gathered() const { return windows_over == window_rows_left.size() || cancelled || error; }
+  // Its memory may be had: nothing more will be decoded into it, and nobody is at it.
+  bool needs_no_memory() const {
+    return (windows_over == window_rows_left.size() || cancelled || error) && running == 0;
+  }
   bool has_news() const {
     return (!slots.empty() && slots.front().done) || next_delivery >= batches || must_throw();
   }
@@ -141,13 +145,15 @@ std::shared_ptr<Epoch> Engine::start(const EpochOptions& options, const Epoch* a
   epoch->options = options;
   epoch->order = order(options);
   const uint64_t all_rows = epoch->order->rows();
-  epoch->batches = options.drop_last ? all_rows / options.batch_rows
-                                     : (all_rows + options.batch_rows - 1) / options.batch_rows;
-  epoch->rows = std::min(all_rows, epoch->batches * options.batch_rows);
+  epoch->options.batch_rows = std::min(options.batch_rows, all_rows + 1);  // so that no sum of rows can overflow
+  const uint64_t batch_rows = epoch->options.batch_rows;
+  epoch->batches = options.drop_last ? all_rows / batch_rows : (all_rows + batch_rows - 1) / batch_rows;
+  epoch->rows = std::min(all_rows, epoch->batches * batch_rows);
   for (const Window& window : epoch->order->windows()) {
     const uint64_t begin = std::min(epoch->rows, window.first_position);
     epoch->window_rows_left.push_back(std::min(epoch->rows, window.first_position + window.rows) - begin);
   }
+  if (epoch->rows == 0) epoch->windows_over = epoch->window_rows_left.size();
   if (after) epoch->after = after->work_;
   {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -186,11 +192,14 @@ void Engine::work() {
 }
 
 bool Engine::pick(EpochWork& epoch, Job& job) {
-  if (epoch.cancelled || epoch.next_position >= epoch.rows) return false;
+  const uint64_t position = epoch.next_position;
+  if (epoch.cancelled || position >= epoch.rows) return false;
   try {
-    return may_begin(epoch) && (pick_gather(epoch, job) || pick_load(epoch, job));
+    if (!may_begin(epoch) || !(pick_gather(epoch, job) || pick_load(epoch, job))) return false;
+    ++epoch.running;
+    return true;
   } catch (...) {  // no memory
-    fail_window(epoch, epoch.order->window_at(epoch.next_position), std::current_exception());
+    fail_window(epoch, epoch.order->window_at(position), std::current_exception());
     return false;
   }
 }
@@ -198,7 +207,7 @@ bool Engine::pick(EpochWork& epoch, Job& job) {
 // Gives the epoch its memory: the engine's, or arenas of its own once the epoch before it needs its arenas no more.
 bool Engine::may_begin(EpochWork& epoch) {
   if (epoch.store) return true;
-  if (epoch.after && !epoch.after->is_gathered()) return false;
+  if (epoch.after && !epoch.after->needs_no_memory()) return false;
   if (epoch.after) epoch.after->own_store.reset();
   epoch.after.reset();
   if (!resident_)
@@ -310,6 +319,7 @@ void Engine::load(const Job& job, Scratch& scratch) {
   }
   std::lock_guard<std::mutex> lock(mutex_);
   epoch.store->set_state(job.block, error ? BlockState::empty : BlockState::ready);
+  --epoch.running;
   if (error) fail_window(epoch, job.window, error);
   wake_workers();
 }
@@ -327,14 +337,16 @@ void Engine::gather(const Job& job, Scratch& scratch) {
     error = std::current_exception();
   }
   std::unique_lock<std::mutex> lock(mutex_);
+  --epoch.running;
   if (error) fail_window(epoch, job.window, error);
-  if ((epoch.window_rows_left[job.window] -= job.rows) == 0) {
+  const bool is_over = (epoch.window_rows_left[job.window] -= job.rows) == 0;
+  if (is_over) {
     while (epoch.windows_over < epoch.window_rows_left.size() && epoch.window_rows_left[epoch.windows_over] == 0) {
       if (epoch.own_store) epoch.own_store->release(*epoch.order, epoch.order->windows()[epoch.windows_over]);
       ++epoch.windows_over;
     }
-    wake_workers();
   }
+  if (is_over || epoch.needs_no_memory()) wake_workers();  // for its next window, or for an epoch after this one
   if (error || --slot.parts_left > 0) return;
   lock.unlock();
   Batch batch;
@@ -379,6 +391,11 @@ Epoch::Status Epoch::try_next(Batch* batch) {
   for (;;) {
     if (epoch.next_delivery >= epoch.batches) return Status::finished;
     if (!epoch.slots.empty() && epoch.slots.front().done) {
+      if (engine_->in_map_ && epoch.next_delivery + 1 == epoch.batches) {
+        lock.unlock();
+        engine_->source_->check_whole();
+        lock.lock();
+      }
       *batch = std::move(epoch.slots.front().batch);
       epoch.waiting_batches -= 1;
       epoch.waiting_bytes -= epoch.slots.front().size_bytes;
@@ -392,12 +409,16 @@ Epoch::Status Epoch::try_next(Batch* batch) {
       return Status::ready;
     }
     if (epoch.must_throw()) std::rethrow_exception(epoch.error);
+    if (epoch.after && !epoch.after->needs_no_memory()) {  // whoever asks must not wait for another epoch's consumer
+      epoch.after.reset();
+      engine_->wake_workers();
+    }
     if (engine_->options_.threads > 0) return Status::waiting;
     Engine::Job job;
     job.epoch = work_;
     if (!engine_->pick(epoch, job)) return Status::waiting;
     lock.unlock();
-    engine_->run(job, engine_->own_scratch_);
+    engine_->run(job, scratch_);
     lock.lock();
   }
 }
@@ -407,7 +428,8 @@ void Epoch::wait(double timeout_s) {
   EpochWork& epoch = *work_;
   std::unique_lock<std::mutex> lock(engine_->mutex_);
   epoch.ready.wait_for(lock, std::chrono::duration<double>(timeout_s), [&] { return epoch.has_news(); });
-  waited_s_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - before).count();
+  const auto waited = std::chrono::steady_clock::now() - before;
+  waited_s_ = waited_s_ + std::chrono::duration<double>(waited).count();  // only the consumer writes
 }
 
 const Order& Epoch::order() const { return *work_->order; }

@@ -10,10 +10,12 @@
 //
 // Who owns what: Engine owns the threads, which stop when the last reference to it goes (an Epoch holds one). Threads
 // sleep on `work_` when nothing can be done; the consumer sleeps in Epoch::wait(). An exception in a thread is kept and
-// thrown at the batch that needs the failing block; batches before it are delivered. A forked child has no threads: there
-// the engine is refused and, as its locks may be held by nobody, left in memory.
+// thrown at the batch that needs the failing block; batches before it are delivered. A file cut short while it is mapped
+// can read as zeros up to the end of a page: an epoch looks at the files' sizes before its last batch. A forked child has
+// no threads: there the engine is refused and, as its locks may be held by nobody, left in memory.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -54,7 +56,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
   static std::shared_ptr<Engine> create(std::shared_ptr<const Source> source, const EngineOptions& options);
   ~Engine();
 
-  // after : an epoch of this engine that is drained first; this one takes over its memory (may be null).
+  // after : an epoch of this engine that is drained first; this one takes over its memory (may be null). Asked for a batch
+  // before that, it begins at once, with memory of its own.
   std::shared_ptr<Epoch> start(const EpochOptions& options, const Epoch* after = nullptr);
   std::shared_ptr<const Order> order(const EpochOptions& options) const;
   // All blocks have a place in memory, or need none: a shuffle is a true permutation.
@@ -99,7 +102,6 @@ class Engine : public std::enable_shared_from_this<Engine> {
   unsigned idle_ = 0;
   bool stopping_ = false;
   std::vector<std::thread> threads_;
-  Scratch own_scratch_;  // of the consumer's thread, when there are no others
 };
 
 // One pass over the data. One consumer at a time.
@@ -117,13 +119,14 @@ class Epoch {
 
   const Order& order() const;
   uint64_t batches() const;
-  double waited_s() const { return waited_s_; }
+  double waited_s() const { return waited_s_; }  // from any thread
 
  private:
   friend class Engine;
   std::shared_ptr<Engine> engine_;
   std::shared_ptr<EpochWork> work_;
-  double waited_s_ = 0;
+  std::atomic<double> waited_s_{0};
+  Engine::Scratch scratch_;  // of the consumer's thread, when there are no others
 };
 
 }  // namespace fastload
