@@ -36,13 +36,12 @@ void register_shard_writer(py::module_& module) {
       .value("raw", WriteCodec::raw)
       .value("lz4", WriteCodec::lz4)
       .value("lz4hc", WriteCodec::lz4hc);
-  py::class_<ShardWriter>(module, "ShardWriter")
+  py::class_<ShardWriter, std::shared_ptr<ShardWriter>>(module, "ShardWriter")
       .def(py::init([](const std::string& temporary_path, std::vector<FieldSpec> fields, const std::string& file_id,
                        WriteCodec codec, uint64_t block_bytes, unsigned threads) {
              FileId id{};
              std::copy_n(file_id.begin(), std::min(id.size(), file_id.size()), id.begin());
-             return std::make_unique<ShardWriter>(temporary_path, std::move(fields), id,
-                                                  WriterOptions{codec, block_bytes, threads});
+             return ShardWriter::create(temporary_path, std::move(fields), id, WriterOptions{codec, block_bytes, threads});
            }),
            py::arg("temporary_path"), py::arg("fields"), py::arg("file_id"), py::arg("codec"), py::arg("block_bytes"),
            py::arg("threads"))

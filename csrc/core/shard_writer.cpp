@@ -74,9 +74,17 @@ struct ShardWriter::EncodedBlock {
   std::exception_ptr error;
 };
 
+std::shared_ptr<ShardWriter> ShardWriter::create(const std::string& temporary_path, std::vector<FieldSpec> fields,
+                                                 const FileId& file_id, const WriterOptions& options) {
+  return std::shared_ptr<ShardWriter>(new ShardWriter(temporary_path, std::move(fields), file_id, options),
+                                      [](ShardWriter* owned) {
+                                        if (getpid() == owned->owner_process_) delete owned;
+                                      });
+}
+
 ShardWriter::ShardWriter(const std::string& temporary_path, std::vector<FieldSpec> fields, const FileId& file_id,
                          const WriterOptions& options)
-    : temporary_path_(temporary_path), options_(options) {
+    : temporary_path_(temporary_path), options_(options), owner_process_(getpid()) {
   check_fields(fields, temporary_path);
   if (options_.block_bytes < 1 || options_.block_bytes > kMaxRawChunkBytes)
     fail(Cause::argument, "block_bytes must be 1 to " + std::to_string(kMaxRawChunkBytes) + ", got " +
@@ -125,25 +133,45 @@ void ShardWriter::stop_threads() {
 uint64_t ShardWriter::rows_that_fit(const std::vector<ColumnRows>& columns, uint64_t first, uint64_t rows) const {
   const bool any_ragged = std::any_of(layout_.fields.begin(), layout_.fields.end(), [](auto& f) { return f.is_ragged(); });
   const uint64_t most_rows = std::min<uint64_t>(rows, kMaxBlockRows - filling_->rows);
+  // Half a chunk's limit leaves room for the validity and offsets that a chunk holds besides.
+  const uint64_t block_bytes = std::min(options_.block_bytes, kMaxRawChunkBytes / 2);
   if (!any_ragged) {
-    const uint64_t block_rows = std::max<uint64_t>(1, options_.block_bytes / fixed_row_bytes_);
+    const uint64_t block_rows = std::max<uint64_t>(1, block_bytes / fixed_row_bytes_);
     return std::min(most_rows, block_rows > filling_->rows ? block_rows - filling_->rows : 0);
   }
   uint64_t bytes = filling_->bytes, fit = 0;
   for (; fit < most_rows; ++fit) {
     uint64_t row_bytes = fixed_row_bytes_;
-    for (size_t f = 0; f < layout_.fields.size(); ++f)
-      if (layout_.fields[f].is_ragged())
-        row_bytes += static_cast<uint64_t>(columns[f].offsets[first + fit + 1] - columns[f].offsets[first + fit]) *
-                     layout_.fields[f].element_bytes();
-    if (bytes + row_bytes > options_.block_bytes && filling_->rows + fit > 0) break;
+    for (size_t f = 0; f < layout_.fields.size(); ++f) {
+      if (!layout_.fields[f].is_ragged()) continue;
+      const int64_t begin = columns[f].offsets[first + fit], end = columns[f].offsets[first + fit + 1];
+      if (begin < 0 || end < begin)
+        fail(Cause::schema, "field '" + layout_.fields[f].name + "': offsets must ascend from 0, row " +
+                                std::to_string(rows_ + first + fit) + " goes from " + std::to_string(begin) + " to " +
+                                std::to_string(end));
+      row_bytes += static_cast<uint64_t>(end - begin) * layout_.fields[f].element_bytes();
+    }
+    if (bytes + row_bytes > block_bytes && filling_->rows + fit > 0) break;
     bytes += row_bytes;
   }
   return fit;
 }
 
+void ShardWriter::check_usable() const {
+  if (finished_) fail(Cause::closed, "'" + temporary_path_ + "' is finished; nothing can be added to it");
+  if (failed_) fail(Cause::closed, "'" + temporary_path_ + "' has failed before; write the shard anew");
+  if (getpid() != owner_process_)
+    fail(Cause::closed, "'" + temporary_path_ + "' belongs to the parent process; a forked child cannot write to it");
+}
+
 void ShardWriter::append(const std::vector<ColumnRows>& columns, uint64_t rows) {
-  if (finished_) fail(Cause::closed, "'" + temporary_path_ + "' is finished; rows cannot be appended");
+  check_usable();
+  failed_ = true;
+  append_rows(columns, rows);
+  failed_ = false;
+}
+
+void ShardWriter::append_rows(const std::vector<ColumnRows>& columns, uint64_t rows) {
   for (uint64_t first = 0; first < rows;) {
     const uint64_t fit = rows_that_fit(columns, first, rows - first);
     for (size_t f = 0; fit > 0 && f < layout_.fields.size(); ++f) {
@@ -367,7 +395,14 @@ void ShardWriter::write_all(const void* data, uint64_t size_bytes) {
 }
 
 Layout ShardWriter::finish(std::vector<Dictionary> dictionaries, const std::string& final_path) {
-  if (finished_) fail(Cause::closed, "'" + temporary_path_ + "' is finished already");
+  check_usable();
+  failed_ = true;
+  Layout layout = write_rest(std::move(dictionaries), final_path);
+  failed_ = false;
+  return layout;
+}
+
+Layout ShardWriter::write_rest(std::vector<Dictionary> dictionaries, const std::string& final_path) {
   if (filling_->rows > 0) submit();
   write_finished(true);
   layout_.dictionaries = std::move(dictionaries);

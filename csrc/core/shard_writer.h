@@ -2,7 +2,8 @@
 //
 // append() copies rows into the block being filled; a full block goes to the threads, which encode it (statistics,
 // filter, compression, checksum), and finished blocks are written in order. At most threads + 2 blocks are in memory.
-// The file has a temporary name until finish() has synced it; a writer that goes away without finish() removes it.
+// The file has a temporary name until finish() has synced it; a writer that goes away without finish() removes it. After
+// an error it takes no more: part of a row may be in it. A forked child can neither write nor remove its parent's file.
 #pragma once
 
 #include <condition_variable>
@@ -36,9 +37,10 @@ struct ColumnRows {
 
 class ShardWriter {
  public:
-  // temporary_path is created, and must not exist. file_id : 16 random bytes.
-  ShardWriter(const std::string& temporary_path, std::vector<FieldSpec> fields, const FileId& file_id,
-              const WriterOptions& options);
+  // temporary_path is created, and must not exist. file_id : 16 random bytes. In a forked child, where the threads are
+  // not, the last reference leaves the writer in memory.
+  static std::shared_ptr<ShardWriter> create(const std::string& temporary_path, std::vector<FieldSpec> fields,
+                                             const FileId& file_id, const WriterOptions& options);
   ~ShardWriter();
 
   // One entry of `columns` per field. Rows are copied. Throws if a value cannot be stored, leaving the writer unusable.
@@ -58,6 +60,11 @@ class ShardWriter {
   };
   struct EncodedBlock;
 
+  ShardWriter(const std::string& temporary_path, std::vector<FieldSpec> fields, const FileId& file_id,
+              const WriterOptions& options);
+  void check_usable() const;
+  void append_rows(const std::vector<ColumnRows>& columns, uint64_t rows);
+  Layout write_rest(std::vector<Dictionary> dictionaries, const std::string& final_path);
   uint64_t rows_that_fit(const std::vector<ColumnRows>& columns, uint64_t first, uint64_t rows) const;
   void submit();
   void work();
@@ -70,8 +77,9 @@ class ShardWriter {
 
   const std::string temporary_path_;
   const WriterOptions options_;
+  const int owner_process_;
   int descriptor_ = -1;
-  bool finished_ = false;
+  bool finished_ = false, failed_ = false;
   Layout layout_;
   uint64_t fixed_row_bytes_ = 0, rows_ = 0, written_bytes_ = 0, footer_estimate_ = 0, synced_until_ = 0;
   std::vector<Filter> filters_;      // per field, chosen on the first block
