@@ -105,12 +105,24 @@ std::vector<uint8_t> schema_section(const Layout& layout) {
   return out.bytes;
 }
 
-std::vector<FieldSpec> read_schema(Cursor in, const std::string& name) {
-  const uint32_t count = in.get<uint32_t>();
-  in.zero(4);
+void check_field_count(uint64_t count, const std::string& name) {
   if (count < 1 || count > kMaxFields)
     fail(Cause::limit, quoted(name) + ": a shard has 1 to " + std::to_string(kMaxFields) + " fields, found " +
                            std::to_string(count));
+}
+
+void check_field_sizes(size_t index, uint8_t dtype, size_t dimensions, size_t name_bytes, const std::string& name) {
+  const std::string where = quoted(name) + ": field " + std::to_string(index);
+  if (dtype >= kDtypes) fail(Cause::format, where + " has unknown dtype " + std::to_string(dtype));
+  if (dimensions > kMaxDimensions || name_bytes < 1 || name_bytes > kMaxNameBytes)
+    fail(Cause::limit, where + " has " + std::to_string(dimensions) + " dimensions and a name of " +
+                           std::to_string(name_bytes) + " bytes");
+}
+
+std::vector<FieldSpec> read_schema(Cursor in, const std::string& name) {
+  const uint32_t count = in.get<uint32_t>();
+  in.zero(4);
+  check_field_count(count, name);
   std::vector<FieldSpec> fields;
   for (uint32_t i = 0; i < count; ++i) {
     FieldSpec field;
@@ -119,12 +131,9 @@ std::vector<FieldSpec> read_schema(Cursor in, const std::string& name) {
     in.zero(3);
     field.key_group = in.get<uint32_t>();
     in.zero(4);
-    if (dtype >= kDtypes || flags > 7)
-      fail(Cause::format, quoted(name) + ": field " + std::to_string(i) + " has unknown dtype " +
-                              std::to_string(dtype) + " or flags " + std::to_string(flags));
-    if (dimensions > kMaxDimensions || name_bytes < 1 || name_bytes > kMaxNameBytes)
-      fail(Cause::limit, quoted(name) + ": field " + std::to_string(i) + " has " + std::to_string(dimensions) +
-                             " dimensions and a name of " + std::to_string(name_bytes) + " bytes");
+    if (flags > 7)
+      fail(Cause::format, quoted(name) + ": field " + std::to_string(i) + " has unknown flags " + std::to_string(flags));
+    check_field_sizes(i, dtype, dimensions, name_bytes, name);
     field.dtype = static_cast<Dtype>(dtype);
     field.variable = flags & kVariable;
     field.nullable = flags & kNullable;
@@ -170,13 +179,17 @@ uint64_t check_chunk(const ChunkEntry& chunk, const FieldSpec& field, uint64_t r
   if (chunk.offset != expected_offset)
     fail(Cause::format, where + " starts at " + std::to_string(chunk.offset) + ", but the one before it ends at " +
                             std::to_string(expected_offset));
-  if (chunk.raw_bytes > kMaxRawChunkBytes)
-    fail(Cause::limit, where + " declares " + std::to_string(chunk.raw_bytes) + " raw bytes, the limit is " +
+  if (chunk.raw_bytes > kMaxRawChunkBytes || chunk.stored_bytes > kMaxRawChunkBytes)
+    fail(Cause::limit, where + " declares " + std::to_string(chunk.raw_bytes) + " raw bytes and " +
+                           std::to_string(chunk.stored_bytes) + " stored bytes, the limit is " +
                            std::to_string(kMaxRawChunkBytes));
   if (static_cast<uint8_t>(chunk.codec) > 1 || static_cast<uint8_t>(chunk.filter) > 1)
     fail(Cause::format, where + " has an unknown codec or filter");
   if (chunk.codec == Codec::raw && (chunk.filter != Filter::none || chunk.stored_bytes != chunk.raw_bytes))
     fail(Cause::format, where + " is raw, yet filtered or of another stored size");
+  if (chunk.codec == Codec::lz4 && chunk.raw_bytes > kMaxLz4Ratio * chunk.stored_bytes)
+    fail(Cause::format, where + ": " + std::to_string(chunk.stored_bytes) + " bytes of LZ4 cannot decode to " +
+                            std::to_string(chunk.raw_bytes));
   uint64_t data_bytes = 0, raw_bytes = 0;
   const uint64_t before = field.validity_bytes(rows) + field.offsets_bytes(rows);
   const bool fits = checked_mul(rows, field.row_bytes(), &data_bytes) && checked_add(before, data_bytes, &raw_bytes);
@@ -455,8 +468,11 @@ uint64_t stat_columns(const std::vector<FieldSpec>& fields) {
 }
 
 void check_fields(const std::vector<FieldSpec>& fields, const std::string& name) {
+  check_field_count(fields.size(), name);
   std::set<std::string> names;
   for (const FieldSpec& field : fields) {
+    check_field_sizes(static_cast<size_t>(&field - fields.data()), static_cast<uint8_t>(field.dtype), field.shape.size(),
+                      field.name.size(), name);
     const std::string where = quoted(name) + ": field '" + field.name + "'";
     if (!names.insert(field.name).second) fail(Cause::format, where + " stands twice in the schema");
     if (field.is_ragged() && !field.shape.empty()) fail(Cause::format, where + " is ragged and has a fixed shape");

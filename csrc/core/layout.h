@@ -59,7 +59,7 @@
 //
 // tail          offset  bytes                    limits
 //   magic            0      8   89 46 4C 54 ...    header, footer     <= 16 MiB each
-//   footer_offset    8      8                      raw chunk          <= 256 MiB
+//   footer_offset    8      8                      chunk, raw, stored <= 256 MiB, and LZ4 at most 255 to 1
 //   footer_bytes    16      8                      fields             <= 4096, dimensions <= 8, name <= 255 bytes
 //   file_bytes      24      8                      rows of a block    <= 2^28 (and >= 1)
 //   rows            32      8                      rows of a shard    <= 2^48
@@ -81,7 +81,8 @@ constexpr std::array<uint8_t, 8> kTailMagic = {0x89, 'F', 'L', 'T', '\r', '\n', 
 constexpr uint16_t kVersion = 1;
 constexpr uint64_t kHeaderBytes = 128, kTailBytes = 64, kSectionHeadBytes = 32, kChunkEntryBytes = 24;
 constexpr uint64_t kMaxFooterBytes = uint64_t{16} << 20;
-constexpr uint64_t kMaxRawChunkBytes = uint64_t{256} << 20;
+constexpr uint64_t kMaxRawChunkBytes = uint64_t{256} << 20;  // stored ones too: compression that does not gain is not used
+constexpr uint64_t kMaxLz4Ratio = 255;                       // a byte of LZ4 stands for no more
 constexpr uint64_t kMaxBlockRows = uint64_t{1} << 28;
 constexpr uint64_t kMaxShardRows = uint64_t{1} << 48;
 constexpr uint32_t kMaxFields = 4096, kMaxDimensions = 8, kMaxNameBytes = 255;
@@ -174,7 +175,7 @@ using ReadBytes = std::function<std::vector<uint8_t>(uint64_t offset, uint64_t s
 // Checks every number against the file and against each other before it is used. `name` is for the messages.
 Layout read_layout(const ReadBytes& read, uint64_t file_bytes, const std::string& name);
 
-// Throws if a field is impossible (limits, contradicting flags).
+// Throws if the fields are impossible: none or too many, beyond a limit, contradicting flags.
 void check_fields(const std::vector<FieldSpec>& fields, const std::string& name);
 
 }  // namespace fastload

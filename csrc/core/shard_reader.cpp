@@ -120,7 +120,9 @@ FieldRows ShardReader::view(uint64_t block, uint64_t field, const uint8_t* raw) 
           const auto* codes = reinterpret_cast<const uint32_t*>(raw + data_at);
           uint32_t largest = 0;
           for (uint64_t row = 0; row < rows; ++row) largest = std::max(largest, codes[row]);
-          if (largest >= std::max(1u, dictionary_entries_[field])) broken = ": a code lies outside the dictionary";
+          bool inside = largest < std::max(1u, dictionary_entries_[field]);  // null rows hold 0, whatever there is
+          for (uint64_t row = 0; dictionary_entries_[field] == 0 && row < rows; ++row) inside &= !view.is_valid(row);
+          if (!inside) broken = ": a code lies outside the dictionary";
         }
       }))
     fail_lost(where(block, field));
