@@ -90,7 +90,8 @@ def _to_fixed_column(field: Field, data: Any) -> Column:
 
 
 def _to_ragged_column(field: Field, data: Any) -> Column:
-    if not isinstance(data, Ragged):
+    is_checked = not isinstance(data, Ragged)
+    if is_checked:
         data = _ragged_from_rows(field, data)
     offsets = np.ascontiguousarray(data.offsets, np.int64)
     values = np.asarray(data.values)
@@ -100,7 +101,35 @@ def _to_ragged_column(field: Field, data: Any) -> Column:
         raise ShapeError(f"field {field.name!r}: values of a ragged field are one-dimensional, got shape {values.shape}")
     if offsets.ndim != 1 or len(offsets) < 1 or offsets[0] < 0 or (np.diff(offsets) < 0).any() or offsets[-1] > len(values):
         raise ShapeError(f"field {field.name!r}: offsets must ascend from 0 to at most {len(values)}, the number of values")
-    return Column(np.ascontiguousarray(values), offsets, _as_valid(data.valid), len(offsets) - 1)
+    valid = _as_valid(data.valid)
+    if valid is not None and len(valid) == len(offsets) - 1:
+        values, offsets = _without_null_elements(values, offsets, valid)
+    if field.dtype == "string" and not is_checked:
+        _check_utf8(field, values, offsets)
+    return Column(np.ascontiguousarray(values), offsets, valid, len(offsets) - 1)
+
+
+def _without_null_elements(values: np.ndarray, offsets: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Null rows have no elements in a file, whatever stands in their place in memory."""
+    lengths = np.diff(offsets)
+    if not lengths[~valid].any():
+        return values, offsets
+    values = values[offsets[0] : offsets[-1]][np.repeat(valid, lengths)]
+    return values, np.concatenate([[0], np.cumsum(np.where(valid, lengths, 0))])
+
+
+def _check_utf8(field: Field, values: np.ndarray, offsets: np.ndarray) -> None:
+    used = np.ascontiguousarray(values[offsets[0] : offsets[-1]])
+    if not used.size or used.max() < 0x80:
+        return
+    try:
+        str(memoryview(used), "utf-8")
+    except UnicodeDecodeError as error:
+        row = int(np.searchsorted(offsets, offsets[0] + error.start, "right")) - 1
+        raise DtypeError(f"field {field.name!r} holds string, but row {row} is not UTF-8 ({error.reason})") from None
+    first_bytes = used[offsets[:-1][np.diff(offsets) > 0] - offsets[0]]
+    if (first_bytes & 0xC0 == 0x80).any():
+        raise DtypeError(f"field {field.name!r} holds string, but a row starts within a character of UTF-8")
 
 
 def _ragged_from_rows(field: Field, rows: Any) -> Ragged:
@@ -114,12 +143,27 @@ def _ragged_from_rows(field: Field, rows: Any) -> Ragged:
             if not isinstance(row, expected):
                 raise DtypeError(f"field {field.name!r} holds {field.dtype}, row {i} is a {type(row).__name__}: {row!r:.60}")
         else:
-            array = np.asarray(row)
-            if array.size and array.dtype != field.numpy_dtype and not isinstance(row, (list, tuple)):
-                raise DtypeError(f"field {field.name!r} holds runs of {field.dtype}, row {i} is of {array.dtype}")
+            try:
+                array = np.asarray(row)
+            except ValueError:  # lists of unequal length in a list
+                raise ShapeError(f"field {field.name!r}: row {i} must be one-dimensional, got nested lists") from None
             if array.ndim != 1:
                 raise ShapeError(f"field {field.name!r}: row {i} must be one-dimensional, got shape {array.shape}")
-    return Ragged.from_rows(rows, field.dtype)
+            if not (_holds(field.numpy_dtype, array) if isinstance(row, (list, tuple)) else array.dtype == field.numpy_dtype):
+                raise DtypeError(f"field {field.name!r} holds runs of {field.dtype}, row {i} is of {array.dtype}: {row!r:.60}")
+    try:
+        return Ragged.from_rows(rows, field.dtype)
+    except UnicodeEncodeError as error:
+        raise DtypeError(f"field {field.name!r}: {error.object!r:.60} cannot be written as UTF-8: {error.reason}") from None
+
+
+def _holds(dtype: np.dtype, numbers: np.ndarray) -> bool:
+    """Python's numbers fit an element type: integers exactly, floats but for rounding."""
+    if not numbers.size:
+        return True
+    if dtype.kind in "bf":
+        return numbers.dtype.kind in {"b": "b", "f": "iuf"}[dtype.kind]
+    return numbers.dtype.kind in "iu" and bool((numbers.astype(dtype) == numbers).all())
 
 
 def _as_valid(valid: Any) -> np.ndarray | None:

@@ -20,6 +20,7 @@ from fastload.block.statistics import RECORD, FieldStatistics, field_statistics,
 from fastload.errors import (
     ArgumentError,
     EmptyError,
+    FileIOError,
     FormatError,
     RowIndexError,
     ShardChangedError,
@@ -44,9 +45,14 @@ def open_shards(folder: Path, manifest: Manifest) -> Shards:
     readers = []
     for entry in manifest.shards:
         path = folder / entry.name
-        if not path.exists():
-            raise ShardMissingError(f"'{folder}' is not whole: shard '{entry.name}' is missing; restore it from a copy")
-        reader = _core.ShardReader(str(path))
+        try:
+            reader = _core.ShardReader(str(path))
+        except FileIOError:
+            if path.exists():
+                raise
+            raise ShardMissingError(
+                f"'{folder}' is not whole: shard '{entry.name}' is missing; restore it from a copy"
+            ) from None
         found = (reader.file_bytes, reader.rows, reader.file_id.hex(), reader.footer_crc32c)
         if found != (entry.size_bytes, entry.rows, entry.file_id, entry.footer_crc32c):
             raise ShardChangedError(
@@ -57,6 +63,19 @@ def open_shards(folder: Path, manifest: Manifest) -> Shards:
             raise ShardChangedError(f"'{path}' has another schema than the manifest")
         readers.append(reader)
     return Shards(tuple(readers), _join_dictionaries(folder, manifest.schema, readers))
+
+
+def _open_latest(folder: Path) -> tuple[Manifest, Shards]:
+    """The version that is visible now, also while a writer replaces it."""
+    manifest = read_manifest(folder)
+    while True:
+        try:
+            return manifest, open_shards(folder, manifest)
+        except ShardMissingError:
+            newer = read_manifest(folder)
+            if newer == manifest:
+                raise
+            manifest = newer
 
 
 def _join_dictionaries(folder: Path, schema: Schema, readers: Sequence[_core.ShardReader]) -> dict[str, list[str]]:
@@ -176,8 +195,7 @@ class Dataset(RowAccess):
 
     def __init__(self, path: str | os.PathLike[str], columns: Iterable[str] | None = None) -> None:
         self.path = Path(path)
-        self._manifest = read_manifest(self.path)
-        self._shards = open_shards(self.path, self._manifest)
+        self._manifest, self._shards = _open_latest(self.path)
         self.schema = self._manifest.schema if columns is None else self._manifest.schema.select(columns)
 
     # --- what it is ---------------------------------------------------------------------------------

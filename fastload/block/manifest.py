@@ -20,12 +20,22 @@ import json
 import os
 import re
 import secrets
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import Any
 
 from fastload import _core
-from fastload.errors import DiskFullError, FileIOError, ManifestError, NotADatasetError, SchemaError, VersionError
+from fastload.errors import (
+    DiskFullError,
+    FileIOError,
+    FormatError,
+    ManifestError,
+    NotADatasetError,
+    SchemaError,
+    VersionError,
+)
 from fastload.schema import Schema
 
 NAME = "manifest.json"
@@ -145,19 +155,37 @@ def publish(folder: Path, manifest: Manifest) -> None:
         finally:
             os.close(descriptor)
         os.replace(temporary, folder / NAME)
-        sync_folder(folder)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        kind = DiskFullError if error.errno in (28, 122) else FileIOError  # ENOSPC, EDQUOT
-        raise kind(f"cannot write '{folder / NAME}': {error.strerror}; the version before it is still whole") from error
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise io_error(f"cannot write '{folder / NAME}', the version before it is still whole", error) from error
+        raise
+    sync_folder(folder)
 
 
 def sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise io_error(f"cannot make the folder '{folder}' durable", error) from error
+
+
+def io_error(what: str, error: OSError) -> FileIOError:
+    kind = DiskFullError if error.errno in (ENOSPC, EDQUOT) else FileIOError
+    return kind(f"{what}: {error.strerror or error}")
+
+
+def named_shards(folder: Path) -> set[str]:
+    """The files of the version that is visible now; empty where there is none."""
+    try:
+        return {shard.name for shard in read_manifest(folder).shards}
+    except (NotADatasetError, FormatError):
+        return set()
 
 
 def remove_strays(folder: Path, manifest: Manifest) -> None:
@@ -167,4 +195,5 @@ def remove_strays(folder: Path, manifest: Manifest) -> None:
         is_shard = path.suffix == ".flb" and path.name not in named
         is_temporary = path.name.startswith(".") and path.suffix == ".tmp"
         if is_shard or is_temporary:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # the next writer tries again
+                path.unlink(missing_ok=True)

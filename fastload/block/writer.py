@@ -6,6 +6,7 @@ import fcntl
 import os
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,14 +17,24 @@ from fastload import _core
 from fastload.block.columns import Column, check_lengths, check_names, infer_field, to_column, to_spec
 from fastload.block.dataset import Dataset, open_shards
 from fastload.block.threads import default_threads
-from fastload.block.manifest import NAME, Manifest, ShardEntry, publish, read_manifest, remove_strays, sync_folder
+from fastload.block.manifest import (
+    NAME,
+    Manifest,
+    ShardEntry,
+    io_error,
+    named_shards,
+    publish,
+    read_manifest,
+    remove_strays,
+    sync_folder,
+)
 from fastload.errors import (
     ArgumentError,
     ClosedError,
     DtypeError,
     EmptyError,
     ExistsError,
-    FileIOError,
+    FastloadError,
     LockedError,
     SchemaError,
 )
@@ -105,12 +116,15 @@ class Writer:
         self._shard_name = self._file_id = ""
         self._made: list[ShardEntry] = []
         self._open = True
+        self._process = os.getpid()
         self._folder_is_new = False
         self._lock_descriptor = -1
         try:
             before = self._enter_folder(overwrite, append)
-        except BaseException:
+        except BaseException as error:
             self.abort()
+            if isinstance(error, OSError) and not isinstance(error, FastloadError):
+                raise io_error(f"cannot write to '{self.path}'", error) from error
             raise
         self._kept = before.shards if before is not None and append else ()
         self._generation = before.generation + 1 if before is not None else 1
@@ -122,7 +136,7 @@ class Writer:
         except FileExistsError:
             pass
         except OSError as error:
-            raise FileIOError(f"cannot make the folder '{self.path}': {error.strerror}") from error
+            raise io_error(f"cannot make the folder '{self.path}'", error) from error
         if not self.path.is_dir():
             raise ExistsError(f"'{self.path}' is a file; a data set is a folder: give another path")
         self._lock_descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
@@ -201,10 +215,10 @@ class Writer:
             if unlike is not None:
                 raise DtypeError(f"field {field.name!r} holds categories (str), got a {type(unlike).__name__}: {unlike!r:.60}")
             valid = np.array([t is not None for t in data], bool)
-            entries, codes = np.unique(np.array([t for t, v in zip(texts, valid, strict=True) if v], str), return_inverse=True)
-            all_codes = np.zeros(len(texts), np.int32)
-            all_codes[valid] = codes
-            data = Categorical(all_codes, [str(e) for e in entries], None if valid.all() else valid)
+            entries = sorted({str(t) for t, v in zip(texts, valid, strict=True) if v})
+            codes = {text: code for code, text in enumerate(entries)}
+            all_codes = np.fromiter((codes.get(t, 0) for t in texts), np.int32, len(texts))
+            data = Categorical(all_codes, entries, None if valid.all() else valid)
         codes = np.asarray(data.codes)
         if codes.dtype.kind not in "iu":
             raise DtypeError(f"field {field.name!r}: codes must be integers, got {codes.dtype}")
@@ -214,6 +228,10 @@ class Writer:
                 f"field {field.name!r}: codes must lie in 0 .. {len(data.categories) - 1}, got {present.min()} .. {present.max()}"
             )
         dictionary = self._dictionaries[field.name]
+        try:
+            "".join(data.categories).encode("utf-8")
+        except (TypeError, UnicodeEncodeError) as error:
+            raise DtypeError(f"field {field.name!r}: categories must be strings of Unicode text: {error}") from None
         remap = np.array([dictionary.setdefault(text, len(dictionary)) for text in data.categories] or [0], np.int32)
         return Categorical(remap[np.where(data.valid, codes, 0) if data.valid is not None else codes], [], data.valid)
 
@@ -253,28 +271,30 @@ class Writer:
                 raise EmptyError(f"a data set needs at least one row; nothing was appended to '{self.path}'")
             manifest = Manifest(self._generation, self.schema, shards)
             sync_folder(self.path)
-            publish(self.path, manifest)
             if self._folder_is_new:
                 sync_folder(self.path.absolute().parent)
+            publish(self.path, manifest)
+            remove_strays(self.path, manifest)
         except BaseException:
             self.abort()
             raise
-        remove_strays(self.path, manifest)
         self._leave()
 
     def abort(self) -> None:
-        """Remove everything this writer made."""
-        if not self._open:
+        """Remove everything this writer made, but for what is published already."""
+        if not self._open or os.getpid() != self._process:
             return
-        self._shard = None  # removes its temporary file
-        for entry in self._made:
-            (self.path / entry.name).unlink(missing_ok=True)
-        if self._folder_is_new:
-            try:
-                self.path.rmdir()
-            except OSError:
-                pass  # somebody put something into it
-        self._leave()
+        try:
+            self._shard = None  # removes its temporary file
+            made = {self._shard_name, *(entry.name for entry in self._made)} - {""}
+            for name in made - named_shards(self.path):
+                with suppress(OSError):  # the next writer tries again
+                    (self.path / name).unlink(missing_ok=True)
+            if self._folder_is_new:
+                with suppress(OSError):  # it is published, or somebody put something into it
+                    self.path.rmdir()
+        finally:
+            self._leave()
 
     def _leave(self) -> None:
         self._open = False

@@ -237,6 +237,10 @@ FIELDS = [
 ]
 
 
+def ragged_text(*rows):
+    return fl.Ragged(np.cumsum([0, *map(len, rows)]), np.frombuffer(b"".join(rows), np.uint8))
+
+
 def columns(**changed):
     return {
         "x": np.zeros((2, 2), np.float32), "tokens": [np.zeros(1, np.int32)] * 2, "text": ["a", "b"], "c": ["u", "v"],
@@ -257,7 +261,17 @@ def columns(**changed):
         ({"tokens": [np.zeros(1, np.int32), None]}, errors.SchemaError, "row 1 is null"),
         ({"tokens": fl.Ragged(np.array([0, 5, 1]), np.zeros(5, np.int32))}, errors.ShapeError, "offsets must ascend"),
         ({"tokens": fl.Ragged(np.array([0, 1, 9]), np.zeros(5, np.int32))}, errors.ShapeError, "at most 5"),
+        ({"tokens": [[1, 2], [1.5]]}, errors.DtypeError, r"runs of int32, row 1 is of float64: \[1.5\]"),
+        ({"tokens": [[1, 2], [1 << 40]]}, errors.DtypeError, "row 1 is of int64"),
+        ({"tokens": [[1, 2], [1 << 80]]}, errors.DtypeError, "row 1 is of object"),
+        ({"tokens": [[1, 2], [True]]}, errors.DtypeError, "row 1 is of bool"),
+        ({"tokens": [[1, 2], [[1], [2, 3]]]}, errors.ShapeError, "row 1 must be one-dimensional, got nested lists"),
         ({"text": ["a", 3]}, errors.DtypeError, "holds string, row 1 is a int"),
+        ({"text": ["a", "\ud800"]}, errors.DtypeError, "cannot be written as UTF-8: surrogates not allowed"),
+        ({"text": ragged_text(b"a", b"\xff")}, errors.DtypeError, "holds string, but row 1 is not UTF-8"),
+        ({"text": ragged_text(b"\xc3", b"\xa4")}, errors.DtypeError, "a row starts within a character"),
+        ({"c": ["u", "\udfff"]}, errors.DtypeError, "categories must be strings of Unicode text"),
+        ({"c": fl.Categorical(np.array([0, 1]), ["u", 1])}, errors.DtypeError, "categories must be strings"),
         ({"text": ["a", b"b"]}, errors.DtypeError, "row 1 is a bytes"),
         ({"c": ["u", 1]}, errors.DtypeError, r"holds categories \(str\), got a int"),
         ({"c": np.zeros(2, np.int32)}, errors.DtypeError, "give str or a Categorical"),
