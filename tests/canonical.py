@@ -27,7 +27,10 @@ def plain(field: fl.Field, column: Any) -> Plain:
         if not isinstance(column, fl.Ragged):
             column = _ragged(field, column)
         values = np.asarray(column.values)[column.offsets[0] : column.offsets[-1]]
-        return values, np.diff(column.offsets), _valid(field, column.valid, len(column.offsets) - 1)
+        lengths, valid = np.diff(column.offsets), _valid(field, column.valid, len(column.offsets) - 1)
+        if valid is not None:  # a null row is empty, whatever stands in its place
+            values, lengths = values[np.repeat(valid, lengths)], np.where(valid, lengths, 0)
+        return values, lengths, valid
     valid, values = None, np.asarray(column)
     if isinstance(column, np.ma.MaskedArray):
         valid = ~np.ma.getmaskarray(column).any(axis=tuple(range(1, column.ndim)))

@@ -360,9 +360,9 @@ def nothing_but_garbage(patient: Patient) -> None:
     patient.repair_chunks()
 
 
-# Fields: 0 x, 1 text, 2 tokens, 3 kind, 4 maybe. Offsets in a chunk's entry: 0 offset, 8 stored, 12 raw, 16 crc,
-# 20 codec, 21 filter, 22 flags, 23 zero; in a field of the schema: 0 name bytes, 2 dtype, 3 flags, 4 dimensions,
-# 8 key group, 16 shape.
+# Fields: 0 x, 1 text, 2 tokens, 3 kind, 4 maybe. In a chunk's entry: 0 offset, 8 stored, 12 raw, 16 checksum,
+# 20 codec, 21 filter, 22 flags, 23 zero. In a field of the schema: 0 name bytes, 2 dtype, 3 flags,
+# 4 dimensions, 8 key group, 16 shape.
 HOSTILE: dict[str, tuple[Edit, str]] = {
     "version 2": (put_header(8, "H", 2), "VersionError"),
     "suite 1, sealed": (put_header(10, "B", 1), "SealedError"),

@@ -174,12 +174,15 @@ def make_column(field: fl.Field, rows: int, rng: np.random.Generator, style: str
     valid = rng.random(rows) < rng.choice([0, 0.5, 0.9, 1]) if field.nullable else None
     if field.categories:
         entries = [f"kind {i}" for i in rng.permutation(9)] + ["", "naïve", "end\x00"]
+        if rng.random() < 0.5:
+            texts = [entries[i] for i in rng.integers(0, len(entries), rows)]
+            return texts if valid is None else [t if v else None for t, v in zip(texts, valid, strict=True)]
         return fl.Categorical(rng.integers(0, len(entries), rows), entries, valid)
     if field.dtype == "string":
         words = [golden.WORDS[i] for i in rng.integers(0, len(golden.WORDS), rows)]
         return words if valid is None else [w if v else None for w, v in zip(words, valid, strict=True)]
-    if field.is_ragged:
-        lengths = rng.integers(0, 9, rows) * (rng.random(rows) < 0.8) * (1 if valid is None else valid)
+    if field.is_ragged:  # null rows may have elements here, though not in the file
+        lengths = rng.integers(0, 9, rows) * (rng.random(rows) < 0.8)
         offsets = np.concatenate([[0], np.cumsum(lengths)]) + rng.integers(0, 3)
         return fl.Ragged(offsets, make_values(field, offsets[-1] + 2, rng, style), valid)
     values = make_values(field, rows, rng, style)
