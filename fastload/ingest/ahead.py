@@ -1,9 +1,9 @@
-"""Reading ahead: an iterator runs in a thread of its own, a few items before whoever uses them."""
+"""Reading ahead: a generator runs in a thread of its own, a few items before whoever uses them."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from queue import Empty, Queue
 from typing import TypeVar
@@ -13,15 +13,14 @@ _END = object()
 
 
 @contextmanager
-def read_ahead(items: Iterator[Item], depth: int = 2) -> Iterator[Iterator[Item]]:
-    """The same items, made while the ones before are used. For iterators that spend their time outside
-    Python.
+def read_ahead(items: Generator[Item, None, None], depth: int = 2) -> Iterator[Iterator[Item]]:
+    """The same items, made while the ones before are used. For generators that work outside Python.
 
     One thread owns `items`; at most `depth` items wait. An error it raises is raised to the user, at its
-    place. Leaving the block stops the thread after the item it is at, throws away what waits, and returns
-    when the thread has ended.
+    place. Leaving the block stops the thread after the item it is at, throws away what waits, closes the
+    generator, and returns when the thread has ended.
 
-    >>> with read_ahead(iter("abc")) as letters:
+    >>> with read_ahead(letter for letter in "abc") as letters:
     ...     print(next(letters), list(letters))
     a ['b', 'c']
     """
@@ -34,6 +33,7 @@ def read_ahead(items: Iterator[Item], depth: int = 2) -> Iterator[Iterator[Item]
             for item in items:
                 waiting.put((item, None))
                 if stopping.is_set():
+                    items.close()
                     return
         except BaseException as error:  # handed to the user, whatever it is
             end = error

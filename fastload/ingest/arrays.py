@@ -1,20 +1,20 @@
-"""NumPy files and arrays in memory as chunks of columns, mapped or streamed, never unpickled."""
+"""Arrays, of files (``npy``) or in memory, as chunks of columns."""
 
 from __future__ import annotations
 
-import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from itertools import pairwise
 from os import PathLike
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from fastload.errors import IngestError
+from fastload.ingest.ahead import read_ahead
 from fastload.ingest.columns import NO_VALUES, Column, FitError, encode_categories, take_rows
 from fastload.ingest.decisions import Chunk, Decisions
+from fastload.ingest.npy import ArraySource, npy_sources, sliced
 from fastload.ingest.samples import column_of_values, to_numpy
 from fastload.ingest.summary import Tally
 from fastload.schema import NUMPY_DTYPES, Categorical, Ragged
@@ -24,9 +24,9 @@ STORED = {dtype for dtype in NUMPY_DTYPES if dtype != "bfloat16"}
 
 
 class ArraysReader:
-    """Columns that can be read run by run: `sources` maps a name to (number of rows, bytes of a row, read).
+    """Columns of equal length, each read from its source a few MiB of rows at a time.
 
-    read(start, stop) gives those rows; it is called in order, once for each run.
+    kind : what they are, in a word. paths : the files they are from, if any.
     """
 
     def __init__(self, kind: str, sources: dict[str, ArraySource], paths: Iterable[Path] = ()) -> None:
@@ -53,29 +53,26 @@ class ArraysReader:
         self._sources = {name: source for name, source in self._sources.items() if name in chosen}
 
     def chunks(self, decisions: Decisions, tally: Tally) -> Iterator[Chunk]:
+        with read_ahead(self._runs()) as runs:
+            for start, stop, rows in runs:
+                chunk = Chunk({}, stop - start, start, self.size_bytes * stop // self.num_rows, self._path)
+                for name, data in rows.items():
+                    try:
+                        chunk.columns[name] = column_of_data(data, decisions, name)
+                    except FitError as error:
+                        row = start + error.index
+                        raise IngestError(str(error), path=self._path, row=row, field=name) from None
+                yield chunk
+
+    def _runs(self) -> Iterator[tuple[int, int, dict[str, object]]]:
+        """(first row, row after the last, rows of each array), CHUNK_BYTES at a time."""
         row_bytes = max(1, sum(source.row_bytes for source in self._sources.values()))
         step = max(1, CHUNK_BYTES // row_bytes)
-        readers = {name: source.open() for name, source in self._sources.items()}
-        for start in range(0, self.num_rows, step):
-            stop = min(start + step, self.num_rows)
-            chunk = Chunk({}, stop - start, start, self.size_bytes * stop // self.num_rows, self._path)
-            for name, read in readers.items():
-                try:
-                    chunk.columns[name] = column_of_data(read(start, stop), decisions, name)
-                except FitError as error:
-                    raise IngestError(
-                        str(error), path=self._path, row=start + error.index, field=name
-                    ) from None
-            yield chunk
-
-
-class ArraySource:
-    """One column: `open()` gives a function (start, stop) -> rows, to be called in order from row 0."""
-
-    def __init__(
-        self, num_rows: int, row_bytes: int, open_rows: Callable[[], Callable[[int, int], object]]
-    ) -> None:
-        self.num_rows, self.row_bytes, self.open = num_rows, row_bytes, open_rows
+        with ExitStack() as stack:
+            readers = {name: source.open(stack) for name, source in self._sources.items()}
+            for start in range(0, self.num_rows, step):
+                stop = min(start + step, self.num_rows)
+                yield start, stop, {name: read(start, stop) for name, read in readers.items()}
 
 
 def column_of_data(data: object, decisions: Decisions, name: str) -> Column:
@@ -113,108 +110,39 @@ def array_source(name: str, value: object) -> ArraySource:
         path = Path(value)
         if path.suffix.lower() != ".npy":
             raise IngestError("a path in a dict must be that of a .npy file", path=path, field=name)
-        return mapped_source(path, name)[name]
+        sources = npy_sources(path, name)
+        if name not in sources:
+            raise IngestError(
+                "a structured array is converted by itself, not in a dict", path=path, field=name
+            )
+        return sources[name]
     if isinstance(value, (Ragged, Categorical)):
         rows = value.num_rows if isinstance(value, Ragged) else len(value.codes)
         size_bytes = value.values.nbytes if isinstance(value, Ragged) else value.codes.nbytes
         return ArraySource(
             rows,
             size_bytes // max(1, rows),
-            lambda: lambda start, stop: take_rows(value, np.arange(start, stop)),
+            lambda stack: lambda start, stop: take_rows(value, np.arange(start, stop)),
         )
     if isinstance(value, (list, tuple)):
         value = list(value)
         first = value[0] if value else None
         row_bytes = getattr(first, "nbytes", 64)
-        return ArraySource(len(value), row_bytes, lambda: lambda start, stop: value[start:stop])
+        return ArraySource(len(value), row_bytes, lambda stack: lambda start, stop: value[start:stop])
     array, dtype = to_numpy(value)
     if array.dtype.hasobject:
         return array_source(name, array.tolist())
     if array.ndim == 0:
         raise IngestError(f"an array must have rows; found a single {array.dtype} value", field=name)
-    return _sliced(array, dtype)
-
-
-def mapped_source(path: Path, name: str | None = None) -> dict[str, ArraySource]:
-    """A .npy file mapped into memory; one column, or one for each member of a structured array."""
-    with _reading(path):
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    if not isinstance(array, np.ndarray):
-        raise IngestError("a .npy file must hold one array; this is an .npz under another name", path=path)
-    if array.ndim == 0:
-        raise IngestError(f"an array must have rows; found a single {array.dtype} value", path=path)
-    if array.dtype.names:
-        return {member: _sliced(array[member], array[member].dtype.name) for member in array.dtype.names}
-    return {name or "x": _sliced(array, array.dtype.name)}
-
-
-def archive_sources(path: Path) -> dict[str, ArraySource]:
-    """The arrays of an .npz file, each streamed from its place in the archive."""
-    sources = {}
-    with _reading(path), zipfile.ZipFile(path) as archive:
-        for member in archive.namelist():
-            name = member.removesuffix(".npy")
-            with _reading(path, name), archive.open(member) as file:
-                shape, fortran, dtype = _read_npy_header(file)
-            if dtype.hasobject:
-                raise IngestError(_OBJECTS, path=path, field=name)
-            if not shape:
-                raise IngestError(
-                    f"an array must have rows; found a single {dtype} value", path=path, field=name
-                )
-            row_bytes = dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
-            sources[name] = ArraySource(
-                shape[0], row_bytes, lambda m=member, f=fortran: _open_member(path, m, f)
-            )
-    return sources
-
-
-_OBJECTS = (
-    "an array must hold numbers or text; this one holds Python objects, which are stored as pickles and "
-    "never read here; save it anew with a plain dtype (or lists as a dict of arrays)"
-)
-
-
-def _open_member(path: Path, member: str, fortran: bool) -> Callable[[int, int], np.ndarray]:
-    """Rows of one array in an .npz, in order. Column-major ones are loaded whole: their rows are scattered."""
-    name = member.removesuffix(".npy")
-    if fortran:
-        with _reading(path, name), np.load(path, allow_pickle=False) as archive:
-            array = archive[name]
-        return lambda start, stop: array[start:stop]
-    file = zipfile.ZipFile(path).open(member)
-    shape, _, dtype = _read_npy_header(file)
-    row_bytes = dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
-
-    def read(start: int, stop: int) -> np.ndarray:
-        want = (stop - start) * row_bytes
-        with _reading(path, name):
-            data = file.read(want)
-        if len(data) != want:
-            raise IngestError(
-                f"the archive must be whole; the array ends after {len(data)} of {want} bytes",
-                path=path,
-                row=start,
-                field=name,
-            )
-        return np.frombuffer(data, dtype).reshape(stop - start, *shape[1:])
-
-    return read
-
-
-def _read_npy_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    return read(file)
-
-
-def _sliced(array: np.ndarray, dtype: str) -> ArraySource:
-    row_bytes = array.dtype.itemsize * int(np.prod(array.shape[1:], dtype=np.int64))
-    if dtype == "bfloat16":
-        return ArraySource(
-            len(array), row_bytes, lambda: lambda a, b: Column(np.ascontiguousarray(array[a:b]), dtype, dtype)
-        )
-    return ArraySource(len(array), row_bytes, lambda: lambda start, stop: array[start:stop])
+    source = sliced(array)
+    if dtype != "bfloat16":
+        return source
+    # a NumPy array of bit patterns does not say what it is, so the column is made here
+    return ArraySource(
+        source.num_rows,
+        source.row_bytes,
+        lambda stack: lambda start, stop: Column(np.ascontiguousarray(array[start:stop]), dtype, dtype),
+    )
 
 
 def _times(data: np.ndarray) -> Column:
@@ -258,27 +186,6 @@ def _text_policy(column: Column, decisions: Decisions, name: str) -> Column:
     if texts.valid is not None:
         words = [w if v else None for w, v in zip(words, texts.valid.tolist(), strict=True)]
     return Column(encode_categories(words), "int32", column.source)
-
-
-class _reading:
-    """Turn what NumPy and zipfile say about a damaged or foreign file into an IngestError that says where."""
-
-    def __init__(self, path: Path, field: str | None = None) -> None:
-        self._where = {"path": path, "field": field}
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, IngestError) or not isinstance(
-            error, (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile)
-        ):
-            return
-        if any(word in str(error) for word in ("allow_pickle", "Object arrays", "Python objects")):
-            raise IngestError(_OBJECTS, **self._where) from None
-        raise IngestError(
-            f"the file must be a whole NumPy file; NumPy says: {error}", **self._where
-        ) from None
 
 
 def sources_of_mapping(source: Mapping[str, object]) -> dict[str, ArraySource]:

@@ -10,9 +10,10 @@ from typing import Any, Protocol
 
 from fastload.block.dataset import Dataset
 from fastload.errors import ArgumentError, IngestError
-from fastload.ingest.arrays import ArraysReader, archive_sources, mapped_source, sources_of_mapping
+from fastload.ingest.arrays import ArraysReader, sources_of_mapping
 from fastload.ingest.columns import Column
 from fastload.ingest.decisions import Chunk, Decisions
+from fastload.ingest.npy import npy_sources, npz_sources
 from fastload.ingest.samples import SamplesReader
 from fastload.ingest.summary import Tally
 
@@ -183,14 +184,14 @@ def _open_npy(paths: list[Path], root: Path | None, options: SourceOptions, *_: 
     if len(paths) > 1:
         raise IngestError("give several .npy files as a dict of field name -> path", path=root or paths[0])
     name = options.names[0] if options.names else None
-    return ArraysReader("npy", mapped_source(paths[0], name), paths)
+    return ArraysReader("npy", npy_sources(paths[0], name), paths)
 
 
 def _open_npz(paths: list[Path], root: Path | None, options: SourceOptions, *_: object) -> Reader:
     options.refuse_all_but((), "an .npz, whose arrays have names")
     if len(paths) > 1:
         raise IngestError("an .npz is converted by itself; found several", path=root or paths[0])
-    return ArraysReader("npz", archive_sources(paths[0]), paths)
+    return ArraysReader("npz", npz_sources(paths[0]), paths)
 
 
 _OPENERS: dict[str, Callable[..., Reader]] = {

@@ -138,7 +138,7 @@ class ParquetReader(_TableReader):
     """Parquet files of one schema, row group by row group. `root` is the folder they were found in."""
 
     def __init__(self, paths: list[Path], root: Path | None = None) -> None:
-        self._open = lambda path: pa.parquet.ParquetFile(path, memory_map=True)
+        self._open = lambda path: pa.parquet.ParquetFile(path)
         files = []
         for path in paths:
             with reading("Parquet", path, None):
@@ -264,7 +264,7 @@ def reading(kind: str, path: Path | None, row: int | None, field: str | None = N
 
 
 def _open_ipc(path: Path) -> pa.ipc.RecordBatchFileReader | pa.ipc.RecordBatchStreamReader:
-    source = pa.memory_map(str(path))
+    source = pa.OSFile(str(path))  # not a map: a file that shrinks must not end the process
     head = source.read(6)
     source.seek(0)
     if head[:4] == b"FEA1":

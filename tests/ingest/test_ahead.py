@@ -13,9 +13,13 @@ def threads():
     return [t for t in threading.enumerate() if t.name == "fastload-read-ahead"]
 
 
+def count_to(stop):
+    yield from range(stop)
+
+
 @pytest.mark.parametrize("depth", [1, 2, 100])
 def test_items_come_in_order(depth):
-    with read_ahead(iter(range(1000)), depth) as items:
+    with read_ahead(count_to(1000), depth) as items:
         assert list(items) == list(range(1000))
     assert threads() == []
 
@@ -56,11 +60,25 @@ def test_an_error_is_raised_at_its_place(error):
 def test_leaving_early_ends_the_thread():
     """Full queue, empty queue, and an error on the user's side."""
     for taken in (0, 1, 50):
-        with read_ahead(iter(range(10_000))) as ahead:
+        with read_ahead(count_to(10_000)) as ahead:
             for _ in range(taken):
                 next(ahead)
         assert threads() == []
-    with contextlib.suppress(RuntimeError), read_ahead(iter(range(10_000))) as ahead:
+    with contextlib.suppress(RuntimeError), read_ahead(count_to(10_000)) as ahead:
         next(ahead)
         raise RuntimeError
     assert threads() == []
+
+
+def test_the_generator_is_closed_by_its_own_thread():
+    closed = []
+
+    def items():
+        try:
+            yield from range(10_000)
+        finally:
+            closed.append(threading.current_thread().name)
+
+    with read_ahead(items()) as ahead:
+        next(ahead)
+    assert closed == ["fastload-read-ahead"]
