@@ -126,6 +126,7 @@ def first_batch(*, workload: str, data: str, num_rows: int | None, peer: str) ->
     folder = peers.folder_of(chosen, source)
     torch.set_num_threads(1)
     measure.warm_up(source, folder, chosen)
+    measure.settle_memory()
     started = time.perf_counter()
     epoch = chosen.open(source, folder)
     opened = time.perf_counter()

@@ -53,6 +53,7 @@ def race(
             epochs=min(options.epochs, 2) if watch_memory else options.epochs,
             limit_s=options.limit_s,
             compared_batches=COMPARED_BATCHES,
+            watched=watch_memory,
         )
 
     runs = run_rounds({peer.name: partial(arm, peer) for peer in ready}, options.repeats)
