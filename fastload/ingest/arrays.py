@@ -104,8 +104,7 @@ def column_of_data(data: object, decisions: Decisions, name: str) -> Column:
 
 
 def array_source(name: str, value: object) -> ArraySource:
-    """What a dict of arrays may hold: arrays, tensors, lists, Ragged, Categorical, or the path of a .npy
-    file."""
+    """What a dict of arrays may hold: arrays, tensors, lists, Ragged, Categorical, or a .npy file's path."""
     if isinstance(value, (str, PathLike)):
         path = Path(value)
         if path.suffix.lower() != ".npy":
@@ -160,8 +159,7 @@ def _times(data: np.ndarray) -> Column:
 
 
 def _whole_rows(data: np.ma.MaskedArray) -> np.ma.MaskedArray:
-    """A row is missing as a whole or not at all: single masked elements become NaN, or are refused among
-    integers."""
+    """A row is missing as a whole or not at all: single masked elements become NaN; integers are refused."""
     mask = np.ma.getmaskarray(data)
     if data.ndim == 1 or not mask.any():
         return data

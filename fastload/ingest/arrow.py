@@ -5,10 +5,13 @@ Importing this module imports pyarrow (MissingExtraError without it): do so insi
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
-from fastload.errors import MissingExtraError
+from fastload.errors import IngestError, MissingExtraError
 from fastload.ingest.columns import NO_VALUES, Column, FitError
+from fastload.ingest.decisions import Chunk, Decisions
 from fastload.schema import Categorical, Ragged
 
 try:
@@ -16,18 +19,58 @@ try:
     import pyarrow.compute
     import pyarrow.csv
     import pyarrow.ipc
-    import pyarrow.parquet
     from pyarrow import types
 except ImportError:
     raise MissingExtraError("pyarrow", extra="arrow") from None
+
+
+def check_names(names: list[str], path: Path | None) -> None:
+    """Raise IngestError where two columns share a name."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise IngestError(
+                "column names must be unique; this one comes twice, rename one of them", path=path, field=name
+            )
+        seen.add(name)
+
+
+def chunk_of_arrays(
+    arrays: dict[str, pa.Array],
+    decisions: Decisions,
+    *,
+    first_row: int,
+    bytes_read: int,
+    path: Path | None,
+    rows: np.ndarray | None = None,
+    encoded_here: bool = False,
+) -> Chunk:
+    """Arrow arrays of equal length -> Chunk; IngestError names the row and field that cannot be stored.
+
+    encoded_here : dictionaries are the parser's doing, not the source's, which holds plain text.
+    """
+    num_rows = len(next(iter(arrays.values())))
+    chunk = Chunk({}, num_rows, first_row, bytes_read, path, rows)
+    for name, array in arrays.items():
+        try:
+            chunk.columns[name] = column_from_arrow(
+                array,
+                wanted=decisions.wanted.get(name),
+                keep_text=decisions.keeps_text(name),
+                max_categories=decisions.max_categories,
+            )
+        except FitError as error:
+            raise IngestError(str(error), path=path, row=chunk.row(error.index), field=name) from None
+        if encoded_here and types.is_dictionary(array.type):
+            chunk.columns[name].source = "string"
+    return chunk
 
 
 def column_from_arrow(array: pa.Array, *, wanted: str | None, keep_text: bool, max_categories: int) -> Column:
     """One Arrow array as a column.
 
     wanted : the dtype the user asked for, if any. Only what must be known to read text and times rightly is
-    done here;
-        numbers are cast later, by ``fit_column``.
+        done here; numbers are cast later, by ``fit_column``.
     keep_text : give text as it is; otherwise as categories, if there are at most `max_categories` in these
     rows.
 
@@ -118,8 +161,7 @@ def text_to(array: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def _plain(array: pa.Array) -> pa.Array:
-    """Resolve what only changes the wrapping: extension types, wide offsets, views, run ends, dictionaries of
-    numbers."""
+    """Resolve what only wraps: extension types, wide offsets, views, run ends, dictionaries of numbers."""
     kind = array.type
     if isinstance(kind, pa.FixedShapeTensorType):
         if kind.permutation not in (None, list(range(len(kind.shape)))):

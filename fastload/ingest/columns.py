@@ -1,5 +1,4 @@
-"""Columns between a foreign source and the writer: what one is, its natural field, and fitting it to the
-field decided."""
+"""Columns between a foreign source and the writer: what one is, its natural field, and how it is fitted."""
 
 from __future__ import annotations
 

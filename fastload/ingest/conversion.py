@@ -128,11 +128,11 @@ def convert(
     """
     start_s = time.perf_counter()
     options = SourceOptions(
-        None if names is None else tuple(names),
-        delimiter,
-        encoding,
-        None if null_values is None else tuple(null_values),
-        on_bad_rows,
+        names=None if names is None else tuple(names),
+        delimiter=delimiter,
+        encoding=encoding,
+        null_values=None if null_values is None else tuple(null_values),
+        on_bad_rows=on_bad_rows,
     )
     wanted = check_dtypes(dtypes)
     if not isinstance(max_categories, int) or max_categories < 0:

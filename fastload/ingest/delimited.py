@@ -17,12 +17,11 @@ import numpy as np
 
 from fastload.errors import ArgumentError, IngestError
 from fastload.ingest.ahead import read_ahead
-from fastload.ingest.arrow import arrow_type, casts, pa, types
+from fastload.ingest.arrow import arrow_type, casts, check_names, chunk_of_arrays, pa, types
 from fastload.ingest.decisions import Chunk, Decisions
 from fastload.ingest.salvage import BareSegment, RaggedRow
 from fastload.ingest.segments import Segment, TextFile
 from fastload.ingest.summary import Tally
-from fastload.ingest.tabular import check_names, columns_of_batch
 
 BLOCK_BYTES = 2 << 20  # what one thread parses at a time
 MIXED_SAMPLE_ROWS = 10_000
@@ -93,7 +92,7 @@ class CsvReader:
                     arrays = dict(zip(batch.schema.names, batch.columns, strict=True))
                     part = None if rows is None else rows[done : done + len(batch)]
                     first_row = place["first_row"] + done
-                    yield columns_of_batch(
+                    yield chunk_of_arrays(
                         arrays, decisions, **{**place, "first_row": first_row}, rows=part, encoded_here=True
                     )
                     done += len(batch)

@@ -1,5 +1,4 @@
-"""Parquet files, Arrow IPC files and tables in memory, as chunks of columns. Importing this module imports
-pyarrow."""
+"""Parquet files, Arrow IPC files and tables in memory, as chunks of columns; imports pyarrow."""
 
 from __future__ import annotations
 
@@ -12,45 +11,13 @@ import numpy as np
 
 from fastload.errors import IngestError
 from fastload.ingest.ahead import read_ahead
-from fastload.ingest.arrow import column_from_arrow, pa, types
-from fastload.ingest.columns import FitError
+from fastload.ingest.arrow import check_names, chunk_of_arrays, pa, types
 from fastload.ingest.decisions import Chunk, Decisions
 from fastload.ingest.summary import Tally
 
 CHUNK_BYTES = 8 << 20  # large enough to amortise a call, small enough to stop quickly
 MAX_CHUNK_ROWS = 1 << 17
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
-
-
-def columns_of_batch(
-    arrays: dict[str, pa.Array],
-    decisions: Decisions,
-    *,
-    first_row: int,
-    bytes_read: int,
-    path: Path | None,
-    rows: np.ndarray | None = None,
-    encoded_here: bool = False,
-) -> Chunk:
-    """Arrow arrays of equal length -> Chunk; IngestError names the row and the field that cannot be stored.
-
-    encoded_here : dictionaries are the parser's doing, not the source's, which holds plain text.
-    """
-    num_rows = len(next(iter(arrays.values())))
-    chunk = Chunk({}, num_rows, first_row, bytes_read, path, rows)
-    for name, array in arrays.items():
-        try:
-            chunk.columns[name] = column_from_arrow(
-                array,
-                wanted=decisions.wanted.get(name),
-                keep_text=decisions.keeps_text(name),
-                max_categories=decisions.max_categories,
-            )
-        except FitError as error:
-            raise IngestError(str(error), path=path, row=chunk.row(error.index), field=name) from None
-        if encoded_here and types.is_dictionary(array.type):
-            chunk.columns[name].source = "string"
-    return chunk
 
 
 def flatten(name: str, array: pa.Array) -> Iterator[tuple[str, pa.Array]]:
@@ -68,17 +35,6 @@ def _flat_names(name: str, kind: pa.DataType) -> Iterator[str]:
             yield from _flat_names(f"{name}.{member.name}", member.type)
     else:
         yield name
-
-
-def check_names(names: list[str], path: Path | None) -> None:
-    """Raise IngestError where two columns share a name."""
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise IngestError(
-                "column names must be unique; this one comes twice, rename one of them", path=path, field=name
-            )
-        seen.add(name)
 
 
 class _TableReader:
@@ -138,7 +94,9 @@ class ParquetReader(_TableReader):
     """Parquet files of one schema, row group by row group. `root` is the folder they were found in."""
 
     def __init__(self, paths: list[Path], root: Path | None = None) -> None:
-        self._open = lambda path: pa.parquet.ParquetFile(path)
+        from pyarrow import parquet  # here, since CSV and Arrow do without
+
+        self._open = parquet.ParquetFile
         files = []
         for path in paths:
             with reading("Parquet", path, None):
@@ -167,7 +125,7 @@ class ParquetReader(_TableReader):
                                 pa.array(np.zeros(len(batch), np.int32))
                             )
                     bytes_read = bytes_before + size_bytes * (row + len(batch)) // total
-                    yield columns_of_batch(arrays, decisions, first_row=row, bytes_read=bytes_read, path=path)
+                    yield chunk_of_arrays(arrays, decisions, first_row=row, bytes_read=bytes_read, path=path)
                     row += len(batch)
             bytes_before += size_bytes
 
@@ -205,7 +163,7 @@ class ArrowReader(_TableReader):
                 for part in self._slices(batch):
                     arrays = self._arrays(part, path, row)
                     bytes_read = bytes_before + int(size_bytes * share)
-                    yield columns_of_batch(arrays, decisions, first_row=row, bytes_read=bytes_read, path=path)
+                    yield chunk_of_arrays(arrays, decisions, first_row=row, bytes_read=bytes_read, path=path)
                     row += len(part)
             bytes_before += size_bytes
 
@@ -246,7 +204,7 @@ class MemoryReader(_TableReader):
         row = 0
         for batch in self._table.to_batches():
             for part in self._slices(batch):
-                yield columns_of_batch(
+                yield chunk_of_arrays(
                     self._arrays(part, None, row), decisions, first_row=row, bytes_read=0, path=None
                 )
                 row += len(part)
