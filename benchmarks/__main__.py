@@ -7,7 +7,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from benchmarks import peers
+from benchmarks import faults, peers
 from benchmarks.harness import Options
 from benchmarks.workloads import WORKLOADS
 
@@ -16,6 +16,9 @@ HERE = Path(__file__).parent
 
 
 def main(arguments: list[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["faults"]:  # nothing is timed there, so it has options of its own
+        return faults.main(arguments[1:])
     given = _parser().parse_args(arguments)
     if given.question == "list":
         return show_list()
@@ -41,7 +44,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__.split("``: ")[1])
     parser.add_argument(
-        "question", choices=[*QUESTIONS, "list"], help="list: what each one asks, and which peers are here"
+        "question",
+        choices=[*QUESTIONS, "faults", "list"],
+        help="list: what each one asks, and which peers are here",
     )
     parser.add_argument(
         "--quick", action="store_true", help="a tenth of the rows, one round: does it run, not how fast"
@@ -78,6 +83,7 @@ def _positive(text: str) -> int:
 def show_list() -> int:
     for name in QUESTIONS:
         print(f"{name:15}{import_module(f'benchmarks.bench_{name}').__doc__.splitlines()[0]}")
+    print(f"{'faults':15}{faults.__doc__.splitlines()[0]}")
     print()
     for workload in WORKLOADS:
         for peer in peers.of_workload(workload):
