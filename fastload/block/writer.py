@@ -185,6 +185,7 @@ class Writer:
         """
         if not self._open:
             raise ClosedError(f"the writer of '{self.path}' is closed")
+        self._check_process()
         check_names(self.schema, columns)
         prepared = {f.name: to_column(f, self._coded(f, columns[f.name])) for f in self.schema}
         rows = check_lengths(prepared)
@@ -263,6 +264,7 @@ class Writer:
         """Publish. Raises EmptyError when there is no row, and then leaves nothing behind."""
         if not self._open:
             return
+        self._check_process()
         try:
             if self._shard is not None:
                 self._end_shard()
@@ -295,6 +297,10 @@ class Writer:
                     self.path.rmdir()
         finally:
             self._leave()
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:
+            raise ClosedError(f"the writer of '{self.path}' belongs to the parent process; a forked child cannot use it")
 
     def _leave(self) -> None:
         self._open = False

@@ -212,6 +212,29 @@ def test_an_interrupt_around_publishing_breaks_nothing(
     assert not strays_in(folder)
 
 
+def fork_while_writing(folder: Path) -> list[int]:
+    with fl.Writer(folder, SCHEMA, block_bytes=2048, shard_bytes=8192) as writer:
+        for call_number in range(CALLS):
+            writer.append(rows_of(1, call_number * ROWS, ROWS))
+        child = os.fork()
+        if child == 0:
+            refused = 0
+            for use in (writer.close, lambda: writer.append(rows_of(2, 0, 1))):
+                try:
+                    use()
+                except errors.ClosedError as error:
+                    refused += "belongs to the parent process" in str(error)
+            writer.abort()
+            del writer
+            os._exit(refused)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
+    return versions_in(folder)
+
+
+def test_a_forked_child_does_not_touch_its_parents_data_set(tmp_path: Path) -> None:
+    assert call(fork_while_writing, tmp_path / "a.fl") == [1]
+
+
 # --- refused by the disk -------------------------------------------------------------------------
 
 
