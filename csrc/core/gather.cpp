@@ -11,47 +11,50 @@
 namespace fastload {
 namespace {
 
-constexpr size_t kPrefetchRows = 12;  // how far ahead of the copy the caches are told
+constexpr size_t kPrefetchRows = 16;  // how far ahead of the copy the caches are told
+constexpr size_t kChunkRows = 1024;   // rows whose addresses are found before any is touched
 constexpr uint64_t kCacheLine = 64;
 constexpr uint64_t kPrefetchBytes = 512;  // beyond that the hardware's own prefetcher follows
 
+// Into the second-level cache: it has more misses under way at once than the first (measured: 24 ns a row of 256 bytes
+// against 35 ns, and 56 ns without).
+inline void prefetch(const void* address) { __builtin_prefetch(address, 0, 2); }
+
 inline void prefetch_row(const uint8_t* row, uint64_t row_bytes) {
   const uint64_t bytes = std::min(row_bytes, kPrefetchBytes);
-  for (uint64_t at = 0; at < bytes; at += kCacheLine) __builtin_prefetch(row + at);
-  __builtin_prefetch(row + bytes - 1);
+  for (uint64_t at = 0; at < bytes; at += kCacheLine) prefetch(row + at);
+  prefetch(row + bytes - 1);
 }
 
-struct FixedColumn {
-  const FieldRows* views;  // of this field; of block b at views[b * fields]
-  size_t fields;
-  uint8_t* out;
-
-  const uint8_t* row(const RowRef& ref) const {
-    const FieldRows& view = views[ref.block * fields];
-    return view.data + ref.row * view.stride_bytes;
-  }
-};
-
+// Rows from anywhere, one after the other into `out`. kRowBytes 0: row_bytes is known at run time only.
 template <uint64_t kRowBytes>
-void copy_small(const FixedColumn& column, const RowRef* refs, size_t count) {
-  for (size_t i = 0; i < count; ++i) {
-    if (i + kPrefetchRows < count) __builtin_prefetch(column.row(refs[i + kPrefetchRows]));
-    std::memcpy(column.out + i * kRowBytes, column.row(refs[i]), kRowBytes);
+void copy_scattered(const uint8_t* const* rows, size_t count, uint64_t row_bytes, uint8_t* out) {
+  if (kRowBytes) row_bytes = kRowBytes;
+  const size_t told = count > kPrefetchRows ? count - kPrefetchRows : 0;
+  for (size_t i = 0; i < told; ++i) {
+    prefetch_row(rows[i + kPrefetchRows], row_bytes);
+    std::memcpy(out + i * row_bytes, rows[i], row_bytes);
   }
+  for (size_t i = told; i < count; ++i) std::memcpy(out + i * row_bytes, rows[i], row_bytes);
 }
 
-void copy_rows(const FixedColumn& column, uint64_t row_bytes, const RowRef* refs, size_t count) {
-  switch (row_bytes) {
-    case 1: return copy_small<1>(column, refs, count);
-    case 2: return copy_small<2>(column, refs, count);
-    case 4: return copy_small<4>(column, refs, count);
-    case 8: return copy_small<8>(column, refs, count);
-    default: break;
-  }
-  for (size_t i = 0; i < std::min(kPrefetchRows, count); ++i) prefetch_row(column.row(refs[i]), row_bytes);
-  for (size_t i = 0; i < count; ++i) {
-    if (i + kPrefetchRows < count) prefetch_row(column.row(refs[i + kPrefetchRows]), row_bytes);
-    std::memcpy(column.out + i * row_bytes, column.row(refs[i]), row_bytes);
+// views : of one field; that of block b at views[b * fields].
+void copy_rows(const FieldRows* views, size_t fields, uint64_t row_bytes, const RowRef* refs, size_t count, uint8_t* out) {
+  const uint8_t* rows[kChunkRows];
+  for (size_t done = 0; done < count; done += kChunkRows) {
+    const size_t n = std::min(kChunkRows, count - done);
+    for (size_t i = 0; i < n; ++i) {
+      const FieldRows& view = views[refs[done + i].block * fields];
+      rows[i] = view.data + refs[done + i].row * view.stride_bytes;
+    }
+    uint8_t* to = out + done * row_bytes;
+    switch (row_bytes) {
+      case 1: copy_scattered<1>(rows, n, 1, to); break;
+      case 2: copy_scattered<2>(rows, n, 2, to); break;
+      case 4: copy_scattered<4>(rows, n, 4, to); break;
+      case 8: copy_scattered<8>(rows, n, 8, to); break;
+      default: copy_scattered<0>(rows, n, row_bytes, to);
+    }
   }
 }
 
@@ -106,12 +109,16 @@ void BatchBuilder::fill(const GatherTask& task, uint64_t part_index, uint64_t fi
       }
       if (!field.is_ragged()) {
         const uint64_t row_bytes = field.row_bytes();
-        const FixedColumn column{views, fields_.size(), batch_.fields[f].values->data() + first_row * row_bytes};
-        copy_rows(column, row_bytes, task.refs, task.count);
+        copy_rows(views, fields_.size(), row_bytes, task.refs, task.count,
+                  batch_.fields[f].values->data() + first_row * row_bytes);
         continue;
       }
       Run* runs = part.runs[f].data();
       for (size_t i = 0; i < task.count; ++i) {
+        if (i + kPrefetchRows < task.count) {
+          const RowRef ahead = task.refs[i + kPrefetchRows];
+          prefetch(views[ahead.block * fields_.size()].offset_address(ahead.row));
+        }
         const FieldRows& view = views[task.refs[i].block * fields_.size()];
         const uint64_t begin = view.begin(task.refs[i].row), end = view.begin(task.refs[i].row + 1);
         if (begin > end || end > view.elements) {

@@ -20,6 +20,9 @@ struct FieldRows {
   uint64_t elements = 0;                // ragged: elements there are, whatever the offsets say
 
   uint64_t begin(uint64_t row) const { return offsets32 ? offsets32[row] : static_cast<uint64_t>(offsets64[row]); }
+  const void* offset_address(uint64_t row) const {
+    return offsets32 ? static_cast<const void*>(offsets32 + row) : offsets64 + row;
+  }
   bool is_valid(uint64_t row) const { return !validity || (validity[row / 8] >> (row % 8) & 1); }
 };
 
