@@ -95,7 +95,8 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / NAME
     try:
         with open(path, "rb", opener=_open_at_once) as file:
-            content = file.read(MAX_BYTES + 1)
+            size_bytes = os.fstat(file.fileno()).st_size
+            content = file.read(min(size_bytes, MAX_BYTES) + 1)  # no buffer of the limit's size for each opening
     except (FileNotFoundError, NotADirectoryError):
         kind = "does not exist" if not folder.exists() else "holds no manifest.json" if folder.is_dir() else "is a file"
         raise NotADatasetError(
