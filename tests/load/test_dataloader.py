@@ -342,7 +342,9 @@ def test_leaving_early_leaves_nothing_behind(dataset):
         iterator = iter(loader)
         next(iterator)
         del loader, iterator, _batch
-    assert resources() == before
+    after = resources()
+    assert after[0] <= before[0]  # threads of earlier tests may have ended meanwhile
+    assert after[1] <= before[1]
 
 
 def test_works_in_a_forked_child(dataset):
