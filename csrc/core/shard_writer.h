@@ -16,6 +16,7 @@
 #include <thread>
 #include <vector>
 
+#include "buffer.h"
 #include "layout.h"
 
 namespace fastload {
@@ -72,7 +73,8 @@ class ShardWriter {
   EncodedChunk encode_chunk(size_t field, const uint8_t* raw, uint64_t raw_bytes);
   void write_finished(bool all);
   void write_block(EncodedBlock& encoded);
-  void write_all(const void* data, uint64_t size_bytes);
+  void put(const void* data, uint64_t size_bytes);
+  void flush();
   void stop_threads();
 
   const std::string temporary_path_;
@@ -81,7 +83,8 @@ class ShardWriter {
   int descriptor_ = -1;
   bool finished_ = false, failed_ = false;
   Layout layout_;
-  uint64_t fixed_row_bytes_ = 0, rows_ = 0, written_bytes_ = 0, footer_estimate_ = 0, synced_until_ = 0;
+  uint64_t fixed_row_bytes_ = 0, rows_ = 0, written_bytes_ = 0, footer_estimate_ = 0, flushed_bytes_ = 0;
+  Buffer pending_;  // bytes flushed_bytes_ .. written_bytes_ of the file
   std::vector<Filter> filters_;      // per field, chosen on the first block
   std::vector<uint8_t> countable_;    // per field, whether its values can be classes
   std::vector<uint8_t> has_classes_;  // per field, whether there are few enough so far
