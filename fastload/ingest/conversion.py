@@ -19,7 +19,7 @@ from fastload.block.dataset import Dataset
 from fastload.block.writer import Writer
 from fastload.errors import ArgumentError, ExistsError, IngestError
 from fastload.ingest.columns import Data, FitError, fit_column, pack_columns, take_rows
-from fastload.ingest.decisions import LOOKAHEAD_BYTES, Chunk, Decisions, check_dtypes
+from fastload.ingest.decisions import EARLY_BYTES, FIRST_LOOK_BYTES, Chunk, Decisions, check_dtypes
 from fastload.ingest.progress import Progress, ProgressState, show_progress
 from fastload.ingest.sources import Reader, SourceOptions, open_source
 from fastload.ingest.summary import ConvertSummary, FieldSummary, Tally
@@ -55,7 +55,7 @@ def convert(
     """Convert a table, arrays or a data set into a fastload data set, streaming, in bounded memory.
 
     Types are those of the source. In a CSV they are inferred; text becomes categories where at most
-    `max_categories` values are distinct and (over the first 64 MiB) each comes twice on average, else
+    `max_categories` values are distinct and (over the first 8 MiB) each comes twice on average, else
     strings. Dates and times are stored as integers in the source's unit, which the summary tells; decimals as
     float64; lists of numbers as fields of variable length, or of fixed shape where the type says so; structs
     as one field per member. A field is nullable only if values are missing: that is known from statistics, or
@@ -160,13 +160,7 @@ def convert(
     with show_progress(
         "convert", progress, total_rows=reader.num_rows, total_bytes=reader.size_bytes or None
     ) as bar:
-        result = job.run(decisions, writer_options, bar) or job.run(decisions, writer_options, bar)
-    if result is None:
-        raise IngestError(
-            "a source must not change while it is read; its columns differ between two readings",
-            path=job.path,
-        )
-    tally, written = result
+        tally, written = job.run(decisions, writer_options, bar)
     return job.summary(decisions, tally, written, time.perf_counter() - start_s)
 
 
@@ -245,79 +239,80 @@ class _Job:
         self._reader, self._layout, self._parts = reader, layout, parts
         self._split, self._split_key, self._seed = split, split_key, seed
         self._notes: list[str] = []
+        self._seen_bytes = 0
         self.path = reader.paths[0] if len(reader.paths) == 1 else None
 
     def run(
         self, decisions: Decisions, writer_options: dict[str, Any], bar: Progress
-    ) -> tuple[Tally, dict[str, int]] | None:
-        """Read the source once. None if rows contradicted what was decided: then all were seen, and a second
-        run holds."""
-        tally = Tally(notes=self._notes)
-        with closing(_told(self._reader.chunks(decisions, tally), bar)) as chunks:
-            return self._run(chunks, decisions, writer_options, bar, tally)
+    ) -> tuple[Tally, dict[str, int]]:
+        """Read and write; again where a row contradicts what was decided: once early, once late at most."""
+        for _ in range(3):
+            self._seen_bytes = 0
+            tally = Tally(notes=self._notes)
+            with closing(_told(self._reader.chunks(decisions, tally), bar)) as chunks:
+                written = self._write_all(chunks, decisions, writer_options, tally)
+                if written is not None:
+                    return tally, written
+                bar.label = "survey"
+                is_late = self._seen_bytes > EARLY_BYTES
+                for chunk in chunks:
+                    self._learn(chunk, decisions)
+                    if self._seen_bytes > EARLY_BYTES and not is_late:
+                        break
+            decisions.restart()
+            bar.label = "convert"
+        message = "a source must not change while it is read; its columns differ between two readings"
+        raise IngestError(message, path=self.path)
 
-    def _run(
-        self,
-        chunks: Iterator[Chunk],
-        decisions: Decisions,
-        writer_options: dict[str, Any],
-        bar: Progress,
-        tally: Tally,
-    ) -> tuple[Tally, dict[str, int]] | None:
-        head, head_bytes = [], 0
+    def _write_all(
+        self, chunks: Iterator[Chunk], decisions: Decisions, writer_options: dict[str, Any], tally: Tally
+    ) -> dict[str, int] | None:
+        """Rows written to each part; None, and nothing written, where a row contradicts the schema."""
+        head = []
         for chunk in chunks:
-            decisions.learn(chunk)
-            if chunk.num_rows:
-                head.append(chunk)
-            head_bytes += chunk.size_bytes
-            if head_bytes >= LOOKAHEAD_BYTES or decisions.stale:
+            self._learn(chunk, decisions)
+            head += [chunk] if chunk.num_rows else []
+            if self._seen_bytes >= FIRST_LOOK_BYTES or decisions.stale:
                 break
         if not head:
             self._refuse_empty(tally)
         decisions.settle()
-        if not decisions.stale:
-            schema = self._schema(decisions)
-            try:
-                with _writers(self._parts, schema, writer_options) as writers:
-                    self._write(head, chunks, decisions, schema, writers, tally)
-                    written = {name: writer.num_rows for name, writer in writers.items()}
-                    self._refuse_empty_parts(written)
-                    return tally, written
-            except _StaleError:
-                pass
-        del head
-        bar.label = "survey"
-        for chunk in chunks:
-            decisions.learn(chunk)
-        decisions.restart()
-        bar.label = "convert"
-        return None
+        if decisions.stale:
+            return None
+        schema = self._schema(decisions)
+        try:
+            with _writers(self._parts, schema, writer_options) as writers:
+                row = 0
+                for chunk in chain(_drained(head), self._learned(chunks, decisions)):
+                    self._write(chunk, self._fit(chunk, decisions, schema, tally), row, writers)
+                    row += chunk.num_rows
+                written = {name: writer.num_rows for name, writer in writers.items()}
+                self._refuse_empty_parts(written)
+        except _StaleError:
+            return None
+        return written
 
-    def _write(
-        self,
-        head: list[Chunk],
-        chunks: Iterator[Chunk],
-        decisions: Decisions,
-        schema: Schema,
-        writers: dict[str, Writer],
-        tally: Tally,
-    ) -> None:
-        seen, row = len(head), 0
-        for number, chunk in enumerate(chain(_drained(head), chunks)):
-            if number >= seen:
-                decisions.learn(chunk)
-                if decisions.stale:
-                    raise _StaleError
-            columns = self._fit(chunk, decisions, schema, tally)
-            if self._split is None:
-                writers[ALL].append(columns)
-            else:
-                places = self._places(chunk, row)
-                for place, writer in enumerate(writers.values()):
-                    rows = np.flatnonzero(places == place)
-                    if len(rows):
-                        writer.append({name: take_rows(data, rows) for name, data in columns.items()})
-            row += chunk.num_rows
+    def _learn(self, chunk: Chunk, decisions: Decisions) -> None:
+        decisions.learn(chunk)
+        self._seen_bytes += chunk.size_bytes
+
+    def _learned(self, chunks: Iterator[Chunk], decisions: Decisions) -> Iterator[Chunk]:
+        for chunk in chunks:
+            self._learn(chunk, decisions)
+            if decisions.stale:
+                raise _StaleError
+            yield chunk
+
+    def _write(self, chunk: Chunk, columns: dict[str, Data], row: int, writers: dict[str, Writer]) -> None:
+        """Append a chunk, whose first row is number `row` of those kept, to the parts its rows belong to."""
+        if self._split is None:
+            writers[ALL].append(columns)
+            return
+        places = self._places(chunk, row)
+        for place, writer in enumerate(writers.values()):
+            rows = np.flatnonzero(places == place)
+            if len(rows):
+                writer.append({name: take_rows(data, rows) for name, data in columns.items()})
 
     def _fit(self, chunk: Chunk, decisions: Decisions, schema: Schema, tally: Tally) -> dict[str, Data]:
         columns = {}

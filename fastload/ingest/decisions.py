@@ -1,11 +1,11 @@
 """What is decided about each source column, and how that grows while rows are seen.
 
-A file is read once, as a stream. The first chunks (up to 64 MiB of values) are looked at before anything is
-written: they settle every column's type, whether values are missing, and whether text is stored as
-categories. If a later row contradicts that (the first missing value, a fraction among integers, one category
-too many), the rest of the source is read for what else it holds, nothing is kept of what was written, and the
-conversion starts again with the field that fits. So a source is read at most twice, and no field is wider
-than its rows need.
+A file is read once, as a stream. Its first rows (8 MiB of values) settle every column's type, whether values
+are missing, and whether text is stored as categories; writing begins at once. If a later row contradicts that
+(the first missing value, a fraction among integers, one category too many), what was written is dropped and
+the conversion begins again with the field that fits, but first reads on for what else there may be: to 64 MiB
+where it has not come so far, to the end where it has. So a surprise costs little near the beginning and a
+second reading at worst, and no field is wider than its rows need.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from fastload.errors import ArgumentError, IngestError
 from fastload.ingest.columns import NO_VALUES, Column, FitError, merge_fields
 from fastload.schema import DTYPES, Field
 
-LOOKAHEAD_BYTES = 64 << 20
+FIRST_LOOK_BYTES = 8 << 20
+EARLY_BYTES = 64 << 20
 TIME_UNITS = ("s", "ms", "us", "ns")
 
 
@@ -120,7 +121,7 @@ class Decisions:
         self._settled = True
 
     def restart(self) -> None:
-        """All rows were seen: from here on nothing may change."""
+        """Begin again, knowing what is known now."""
         self.settle()
         self.stale = False
 

@@ -241,7 +241,7 @@ class Interrupting:
 
 @pytest.mark.parametrize("split", [None, THREE])
 def test_ctrl_c_leaves_nothing(tmp_path, split, monkeypatch):
-    monkeypatch.setattr(conversion, "LOOKAHEAD_BYTES", 1)
+    monkeypatch.setattr(conversion, "FIRST_LOOK_BYTES", 1)
     with pytest.raises(KeyboardInterrupt):
         convert(Interrupting(), tmp_path / "t.fl", split=split)
     assert list(tmp_path.iterdir()) == []
@@ -291,19 +291,62 @@ def test_parts_already_published_are_taken_back(table, tmp_path, monkeypatch):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in"]
 
 
-def test_a_source_that_changes_between_two_readings(tmp_path, monkeypatch):
-    """A late null asks for a second reading; if that brings yet another surprise, the source is not to be
-    trusted.
-    """
-    monkeypatch.setattr(conversion, "LOOKAHEAD_BYTES", 1)
-    last = iter([None, 1.5])
+def readings(monkeypatch, source, early_bytes):
+    """Convert with a first look of one chunk; how often each row was read."""
+    monkeypatch.setattr(conversion, "FIRST_LOOK_BYTES", 1)
+    monkeypatch.setattr(conversion, "EARLY_BYTES", early_bytes)
+    monkeypatch.setattr("fastload.ingest.samples.MAX_CHUNK_ROWS", 100)
+    seen = np.zeros(len(source), int)
+
+    class Counting:
+        def __len__(self):
+            return len(source)
+
+        def __getitems__(self, rows):
+            seen[rows] += 1
+            return [{"a": source[row]} for row in rows]
+
+    return Counting(), seen
+
+
+def test_an_early_surprise_costs_only_the_beginning(tmp_path, monkeypatch, read_back):
+    """8 bytes a row, and chunks begin at rows 16, 116 ...: row 150 is seen within the first 400 rows."""
+    values = [None if row == 150 else row for row in range(1000)]
+    source, seen = readings(monkeypatch, values, early_bytes=3200)
+    convert(source, tmp_path / "t.fl")
+    assert read_back(tmp_path / "t.fl") == {"a": values}
+    assert set(seen[1:416]) == {2}
+    assert set(seen[616:]) == {1}
+
+
+def test_a_late_surprise_costs_a_second_reading(tmp_path, monkeypatch, read_back):
+    values = [None if row == 150 else row + 0.5 * (row == 950) for row in range(1000)]
+    source, seen = readings(monkeypatch, values, early_bytes=1)
+    convert(source, tmp_path / "t.fl")
+    assert read_back(tmp_path / "t.fl") == {"a": values}
+    assert set(seen[1:]) == {2}
+
+
+def test_early_and_late_surprises(tmp_path, monkeypatch, read_back):
+    values = [None if row == 150 else row + 0.5 * (row == 950) for row in range(1000)]
+    source, seen = readings(monkeypatch, values, early_bytes=3200)
+    convert(source, tmp_path / "t.fl")
+    assert read_back(tmp_path / "t.fl") == {"a": values}
+    assert seen.max() <= 4  # the first row is also read to learn the names
+
+
+def test_a_source_that_changes_between_readings(tmp_path, monkeypatch):
+    """Each reading brings another surprise: the source is not to be trusted."""
+    last = iter([(None, 1, 1), (1.5, 1, 1), (1, None, 1), (1, 1, None)])
+    monkeypatch.setattr(conversion, "FIRST_LOOK_BYTES", 1)
+    monkeypatch.setattr(conversion, "EARLY_BYTES", 1)
 
     class Unsteady:
         def __len__(self):
             return 40
 
         def __getitem__(self, row):
-            return row if row < 39 else next(last)
+            return (row, row, row) if row < 39 else next(last)
 
     with pytest.raises(IngestError, match="a source must not change while it is read"):
         convert(Unsteady(), tmp_path / "t.fl")

@@ -27,7 +27,8 @@ def csv(tmp_path):
 def small_segments(monkeypatch):
     """Many segments in a small file, and a look-ahead of one chunk."""
     monkeypatch.setattr(segments, "SEGMENT_BYTES", 256)
-    monkeypatch.setattr("fastload.ingest.conversion.LOOKAHEAD_BYTES", 1)
+    monkeypatch.setattr("fastload.ingest.conversion.FIRST_LOOK_BYTES", 1)
+    monkeypatch.setattr("fastload.ingest.conversion.EARLY_BYTES", 1)
 
 
 def stored(summary):

@@ -13,7 +13,7 @@ from pyarrow import feather, parquet
 from fastload.block.dataset import Dataset
 from fastload.block.writer import Writer, write
 from fastload.errors import ArgumentError, DiskFullError, ExistsError, FileIOError, NotADatasetError
-from fastload.ingest import convert, export, to_arrow, to_parquet
+from fastload.ingest import arrow_out, convert, export, to_arrow, to_parquet
 from fastload.schema import Categorical, Field, Ragged, Schema
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
@@ -147,7 +147,7 @@ def dataset(tmp_path):
 
 @pytest.mark.parametrize("to_file", [to_arrow, to_parquet])
 def test_every_form_of_field(tmp_path, dataset, to_file, monkeypatch):
-    monkeypatch.setattr(export, "BATCH_ROWS", 64)
+    monkeypatch.setattr(arrow_out, "BATCH_ROWS", 64)
     path = to_file(dataset, tmp_path / "out")
     table = feather.read_table(path) if to_file is to_arrow else None
     if table is None:
@@ -220,9 +220,9 @@ def test_arguments(tmp_path, dataset):
 
 
 def test_text_beyond_32_bit_offsets_is_split(monkeypatch):
-    monkeypatch.setattr(export, "MAX_TEXT_BYTES", 10)
+    monkeypatch.setattr(arrow_out, "MAX_TEXT_BYTES", 10)
     batch = {"s": Ragged.from_rows(["abcde", "f" * 6, "g" * 12, ""], "string"), "i": np.arange(4)}
-    parts = list(export._addressable(batch))
+    parts = list(arrow_out.addressable(batch))
     assert [part["i"].tolist() for part in parts] == [[0], [1], [2], [3]]
 
 

@@ -138,7 +138,8 @@ def test_chunks_are_bounded_in_bytes(load, monkeypatch):
 
 
 def test_later_samples_widen_the_field(load, monkeypatch):
-    monkeypatch.setattr("fastload.ingest.conversion.LOOKAHEAD_BYTES", 1)
+    monkeypatch.setattr("fastload.ingest.conversion.FIRST_LOOK_BYTES", 1)
+    monkeypatch.setattr("fastload.ingest.conversion.EARLY_BYTES", 1)
 
     def get(i):
         return {

@@ -142,7 +142,8 @@ def test_a_null_known_only_from_a_late_row(load, monkeypatch):
     """IPC files have no statistics: the first missing value restarts, and an Arrow text column becomes
     strings.
     """
-    monkeypatch.setattr("fastload.ingest.conversion.LOOKAHEAD_BYTES", 1)
+    monkeypatch.setattr("fastload.ingest.conversion.FIRST_LOOK_BYTES", 1)
+    monkeypatch.setattr("fastload.ingest.conversion.EARLY_BYTES", 1)
     table = pa.table({"i": [*range(40), None], "t": [*["a", "b"] * 20, "c"]})
     schema, values, _ = load(table, "t.arrows", max_categories=2)
     assert schema["i"].nullable
