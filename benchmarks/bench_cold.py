@@ -118,12 +118,13 @@ def read_with_fastload(*, workload: str, data: str, num_rows: int | None, peer: 
     folder = peers.folder_of(peers.find(peer), source)
     torch.set_num_threads(1)
     blocks = blocks_of(folder / "rows.fl")
+    record = measure.record_of(source)
     empty_page_cache(sorted({block.path for block in blocks}))
     started = time.perf_counter()
     loader = _loader(folder, source.batch_rows)
     opened_s = time.perf_counter() - started
-    epoch = measure.consume(((batch["x"], batch["y"]) for batch in loader), limit_s=600)
-    rows = [source.rows_of(column) for column in epoch.first_columns]
+    epoch = measure.consume(((batch["x"], batch["y"]) for batch in loader), 600, record)
+    rows = [source.rows_of(column) for column in epoch.record.batch_columns()]
     seconds = opened_s + epoch.wall_s
     return {
         **_rates(blocks, seconds, epoch.cpu_s),

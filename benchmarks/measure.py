@@ -1,7 +1,7 @@
 """Time one loader in this process and check what it delivered, in the same run.
 
 Of every batch the consumer takes the same three things, in one thread: ``x.sum()``, ``y.sum()`` and a copy of
-column 0 of x, which holds the row numbers. Nothing lazy goes uncounted, and when the clock has stopped the
+column 0 of x, which holds the row numbers, into memory of its own. Nothing lazy goes uncounted, and when the clock has stopped the
 row numbers say whether each row came exactly once, how well the rows were mixed, and what every batch's sums
 must be. In one more epoch, untimed, whole batches are compared with the source, value by value.
 """
@@ -11,8 +11,9 @@ from __future__ import annotations
 import mmap
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
+from itertools import pairwise
 from math import exp, lgamma
 from pathlib import Path
 
@@ -26,13 +27,43 @@ from benchmarks.workloads import Checker, Workload
 GIGABYTE = 1e9
 
 
+class Record:
+    """What the consumer notes of each batch. Row numbers go where memory was touched before the clock started.
+
+    x_sums, y_sums : ``x.sum()`` and ``y.sum()`` of each batch. columns : column 0 of x of all batches, one after the other.
+    ends : rows up to the end of each batch.
+    """
+
+    def __init__(self, num_rows: int, batch_rows: int, dtype: str) -> None:
+        self.x_sums: list[float] = []
+        self.y_sums: list[float] = []
+        self.columns = np.full(num_rows + batch_rows, -1, dtype)
+        self.ends = [0]
+
+    def note(self, x: torch.Tensor, y: torch.Tensor) -> None:
+        self.x_sums.append(x.sum().item())
+        self.y_sums.append(y.sum().item())
+        start = self.ends[-1]
+        end = start + len(x)
+        if end > len(self.columns):  # rows that came twice: all of them are to be seen
+            self.columns = np.concatenate([self.columns, np.full_like(self.columns, -1)])
+        self.columns[start:end] = x.numpy()[:, 0]
+        self.ends.append(end)
+
+    def batch_columns(self) -> list[torch.Tensor]:
+        """Column 0 of x, batch by batch."""
+        return [torch.from_numpy(self.columns[a:b]) for a, b in pairwise(self.ends)]
+
+
+def record_of(source: Workload) -> Record:
+    return Record(source.num_rows, source.batch_rows, source.dtype)
+
+
 @dataclass
 class Epoch:
-    """What was seen of one epoch: seconds, CPU seconds; of each batch its sums and its row numbers."""
+    """What was seen of one epoch: its record, bytes, seconds, CPU seconds."""
 
-    x_sums: list[torch.Tensor] = field(default_factory=list)
-    y_sums: list[torch.Tensor] = field(default_factory=list)
-    first_columns: list[torch.Tensor] = field(default_factory=list)
+    record: Record
     nbytes: int = 0
     first_batch_s: float = 0.0
     wall_s: float = 0.0
@@ -40,15 +71,13 @@ class Epoch:
     whole: bool = True
 
 
-def consume(batches: Iterable[tuple[torch.Tensor, torch.Tensor]], limit_s: float) -> Epoch:
+def consume(batches: Iterable[tuple[torch.Tensor, torch.Tensor]], limit_s: float, record: Record) -> Epoch:
     """Sum every batch; stop after `limit_s` seconds with ``whole=False``."""
-    epoch = Epoch()
+    epoch = Epoch(record)
     cpu_before = process.cpu_seconds()
     started = time.perf_counter()
     for x, y in batches:
-        epoch.x_sums.append(x.sum())
-        epoch.y_sums.append(y.sum())
-        epoch.first_columns.append(x[:, 0].clone())
+        record.note(x, y)
         epoch.nbytes += x.nbytes + y.nbytes
         now = time.perf_counter() - started
         epoch.first_batch_s = epoch.first_batch_s or now
@@ -62,7 +91,7 @@ def consume(batches: Iterable[tuple[torch.Tensor, torch.Tensor]], limit_s: float
 
 def problems_of(epoch: Epoch, workload: Workload, checker: Checker) -> list[str]:
     """What is wrong with an epoch: rows missing, twice or unknown, or sums unlike the source's."""
-    rows = [workload.rows_of(column) for column in epoch.first_columns]
+    rows = [workload.rows_of(column) for column in epoch.record.batch_columns()]
     counts = np.bincount(
         np.maximum(np.concatenate(rows or [np.empty(0, np.int64)]), 0), minlength=workload.num_rows
     )
@@ -73,8 +102,8 @@ def problems_of(epoch: Epoch, workload: Workload, checker: Checker) -> list[str]
         found.append(f"{int((counts > 1).sum())} rows came more than once")
     if epoch.whole and counts.min() < 1:
         found.append(f"{int((counts < 1).sum())} rows never came")
-    sums = zip(epoch.x_sums, epoch.y_sums, rows, strict=True)
-    wrong = sum(not checker.sums_agree(x.item(), y.item(), r) for x, y, r in sums)
+    sums = zip(epoch.record.x_sums, epoch.record.y_sums, rows, strict=True)
+    wrong = sum(not checker.sums_agree(x, y, r) for x, y, r in sums)
     if wrong:
         found.append(f"{wrong} batches whose sums are not those of their rows")
     return found
@@ -131,18 +160,19 @@ def measure_loader(
     warm_up(source, folder, chosen)
     if not watched:
         settle_memory()
+    records = [record_of(source) for _ in range(epochs)]
     before_mb = process.memory_mb()["private_mb"]
 
     started = time.perf_counter()
     batches_of_epoch = chosen.open(source, folder)
     open_s = time.perf_counter() - started
 
-    done = [consume(batches_of_epoch(0), limit_s)]
+    done = [consume(batches_of_epoch(0), limit_s, records[0])]
     while done[0].whole and len(done) < epochs:
-        done.append(consume(batches_of_epoch(len(done)), limit_s))
+        done.append(consume(batches_of_epoch(len(done)), limit_s, records[len(done)]))
     checker = source.checker()
     problems = [f"epoch {n}: {what}" for n, e in enumerate(done) for what in problems_of(e, source, checker)]
-    rows = [[source.rows_of(column) for column in e.first_columns] for e in done]
+    rows = [[source.rows_of(column) for column in e.record.batch_columns()] for e in done]
     problems += _compare(batches_of_epoch(len(done)), source, checker, compared_batches)
 
     units = [source.units(np.concatenate(r)) for r in rows]

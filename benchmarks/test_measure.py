@@ -27,7 +27,8 @@ def batches_of(source: workloads.Workload) -> list[tuple[torch.Tensor, torch.Ten
 
 
 def problems(source: workloads.Workload, batches: list, limit_s: float = 60.0) -> list[str]:
-    return measure.problems_of(measure.consume(batches, limit_s), source, source.checker())
+    epoch = measure.consume(batches, limit_s, measure.record_of(source))
+    return measure.problems_of(epoch, source, source.checker())
 
 
 def test_a_right_epoch_has_no_problems(source):

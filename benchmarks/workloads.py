@@ -37,6 +37,7 @@ class W1:
 
     name = "w1"
     unit = "rows"
+    dtype = "float32"  # of x
     columns = 64
     quick_rows = 200_000
 
@@ -115,6 +116,7 @@ class W3:
 
     name = "w3"
     unit = "tokens"
+    dtype = "int32"  # of x
     quick_rows = 20_000
     shortest, longest, vocabulary = 16, 1024, 32_000
 
