@@ -94,6 +94,7 @@ def _export(
     overwrite: bool,
     progress: bool | Callable[[ProgressState], None] | None,
 ) -> Path:
+    from fastload.ingest.arrow import pa
     from fastload.ingest.arrow_out import arrow_schema, record_batches
 
     if not isinstance(dataset, Dataset):
@@ -107,7 +108,13 @@ def _export(
     ):
         rows = size_bytes = 0
         for batch in record_batches(dataset):
-            writer.write_batch(batch)
+            try:
+                writer.write_batch(batch)
+            except pa.ArrowNotImplementedError as error:  # nullable vectors in Parquet, up to pyarrow 22
+                message = (
+                    f"pyarrow {pa.__version__} must be able to write every field to {path.name}; it says: "
+                )
+                raise ArgumentError(f"{message}{error}; leave the field out, or use to_arrow") from None
             rows += batch.num_rows
             size_bytes += batch.nbytes
             bar.at(rows, size_bytes)

@@ -84,7 +84,11 @@ class _TableReader:
         return arrays
 
     def _slices(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-        row_bytes = max(1, batch.nbytes // max(1, batch.num_rows))
+        try:
+            size_bytes = batch.nbytes
+        except pa.ArrowTypeError:  # up to pyarrow 22, views cannot be measured
+            size_bytes = batch.get_total_buffer_size()
+        row_bytes = max(1, size_bytes // max(1, batch.num_rows))
         step = max(1, min(MAX_CHUNK_ROWS, CHUNK_BYTES // row_bytes))
         for start in range(0, batch.num_rows, step):
             yield batch.slice(start, step)
