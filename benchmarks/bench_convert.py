@@ -140,6 +140,7 @@ def fsync(path: Path) -> None:
 
 def _import_fastload() -> None:
     import fastload as fl
+    import fastload.ingest.delimited  # its pyarrow too, as the peer's is imported before its clock starts
 
     fl.Writer, fl.write, fl.convert  # noqa: B018 - public names are imported when first asked for
 

@@ -361,16 +361,7 @@ void ShardWriter::write_block(EncodedBlock& encoded) {
     if (!has_classes_[f]) continue;
     auto total = std::find_if(layout_.class_counts.begin(), layout_.class_counts.end(), [f](auto& c) { return c.field == f; });
     if (total == layout_.class_counts.end()) total = layout_.class_counts.insert(total, ClassCounts{f, {}, {}});
-    const ClassCounts& counts = encoded.classes[f];
-    for (size_t i = 0; encoded.classes_counted[f] && i < counts.values.size(); ++i) {
-      const auto at = std::lower_bound(total->values.begin(), total->values.end(), counts.values[i]);
-      const auto index = at - total->values.begin();
-      if (at == total->values.end() || *at != counts.values[i]) {
-        total->values.insert(at, counts.values[i]);
-        total->rows.insert(total->rows.begin() + index, 0);
-      }
-      total->rows[static_cast<size_t>(index)] += counts.rows[i];
-    }
+    if (encoded.classes_counted[f]) merge_classes(*total, encoded.classes[f]);
     if (!encoded.classes_counted[f] || total->values.size() > kMaxClasses) {
       has_classes_[f] = 0;
       layout_.class_counts.erase(total);

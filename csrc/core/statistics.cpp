@@ -34,7 +34,11 @@ void summarize_general(const T* values, uint64_t rows, uint64_t row_elements, ui
   const auto each = [&](auto&& visit) {
     for (uint64_t row = 0; row < rows; ++row) {
       if (valid && !valid[row]) continue;
-      for (uint64_t i = 0; i < row_elements; ++i) visit(i % columns, values[row * row_elements + i]);
+      uint64_t column = 0;
+      for (uint64_t i = 0; i < row_elements; ++i) {
+        visit(column, values[row * row_elements + i]);
+        if (++column == columns) column = 0;
+      }
     }
   };
   uint64_t null_rows = 0;
@@ -185,6 +189,50 @@ void summarize_lengths(uint64_t rows, const uint32_t* offsets, const uint8_t* va
   summarize_values(lengths.data(), rows, 1, 1, valid, record);
 }
 
+constexpr uint64_t kSmallRange = 1 << 16;
+
+// Values close together: one counter each, no look-up. False if they are not.
+template <class T>
+bool count_small_range(const T* values, uint64_t rows, const uint8_t* valid, ClassCounts& counts) {
+  int64_t low = std::numeric_limits<int64_t>::max(), high = std::numeric_limits<int64_t>::min();
+  for (uint64_t row = 0; row < rows; ++row) {
+    if (valid && !valid[row]) continue;
+    low = std::min(low, static_cast<int64_t>(values[row]));
+    high = std::max(high, static_cast<int64_t>(values[row]));
+  }
+  if (low > high) return true;  // no value at all
+  const uint64_t range = static_cast<uint64_t>(high) - static_cast<uint64_t>(low);
+  if (range >= kSmallRange) return false;
+  std::vector<uint64_t> found(range + 1);
+  for (uint64_t row = 0; row < rows; ++row)
+    if (!valid || valid[row]) ++found[static_cast<uint64_t>(values[row]) - static_cast<uint64_t>(low)];
+  for (uint64_t i = 0; i <= range; ++i) {
+    if (!found[i]) continue;
+    counts.values.push_back(static_cast<int64_t>(static_cast<uint64_t>(low) + i));
+    counts.rows.push_back(found[i]);
+  }
+  return true;
+}
+
+// Any values. False as soon as there are too many.
+template <class T>
+bool count_any(const T* values, uint64_t rows, const uint8_t* valid, ClassCounts& counts) {
+  std::unordered_map<int64_t, uint64_t> found;
+  for (uint64_t row = 0; row < rows;) {
+    uint64_t end = row + 1;
+    if (!valid || valid[row]) {
+      while (end < rows && values[end] == values[row] && (!valid || valid[end])) ++end;  // often a run: one look-up
+      found[static_cast<int64_t>(values[row])] += end - row;
+      if (found.size() > kMaxClasses) return false;
+    }
+    row = end;
+  }
+  for (const auto& [value, n] : found) counts.values.push_back(value);
+  std::sort(counts.values.begin(), counts.values.end());
+  for (int64_t value : counts.values) counts.rows.push_back(found[value]);
+  return true;
+}
+
 }  // namespace
 
 void summarize(const FieldSpec& field, uint64_t rows, const uint8_t* values, const uint32_t* offsets,
@@ -205,32 +253,29 @@ void summarize(const FieldSpec& field, uint64_t rows, const uint8_t* values, con
 
 bool count_classes(const FieldSpec& field, uint64_t rows, const uint8_t* values, const uint8_t* valid,
                    ClassCounts& counts) {
-  std::unordered_map<int64_t, uint64_t> found;
-  for (size_t i = 0; i < counts.values.size(); ++i) found[counts.values[i]] = counts.rows[i];
-  bool few = true;
-  with_values(field.dtype, values, rows, [&](const auto* typed) {
-    if constexpr (!std::is_floating_point_v<std::remove_cv_t<std::remove_reference_t<decltype(*typed)>>>) {
-      // Neighbouring rows often share a class: one look-up a run.
-      for (uint64_t row = 0; row < rows && few;) {
-        uint64_t end = row + 1;
-        if (valid && !valid[row]) {
-          row = end;
-          continue;
-        }
-        while (end < rows && typed[end] == typed[row] && (!valid || valid[end])) ++end;
-        found[static_cast<int64_t>(typed[row])] += end - row;
-        few = found.size() <= kMaxClasses;
-        row = end;
-      }
-    }
-  });
   counts.values.clear();
   counts.rows.clear();
-  if (!few) return false;
-  for (const auto& [value, n] : found) counts.values.push_back(value);
-  std::sort(counts.values.begin(), counts.values.end());
-  for (int64_t value : counts.values) counts.rows.push_back(found[value]);
-  return true;
+  bool few = true;
+  with_values(field.dtype, values, rows, [&](const auto* typed) {
+    if constexpr (!std::is_floating_point_v<std::remove_cv_t<std::remove_reference_t<decltype(*typed)>>>)
+      few = count_small_range(typed, rows, valid, counts) || count_any(typed, rows, valid, counts);
+  });
+  return few && counts.values.size() <= kMaxClasses;
+}
+
+void merge_classes(ClassCounts& total, const ClassCounts& more) {
+  ClassCounts merged{total.field, {}, {}};
+  merged.values.reserve(total.values.size() + more.values.size());
+  merged.rows.reserve(total.values.size() + more.values.size());
+  for (size_t a = 0, b = 0; a < total.values.size() || b < more.values.size();) {
+    const bool from_total = b == more.values.size() || (a < total.values.size() && total.values[a] <= more.values[b]);
+    const bool from_more = a == total.values.size() || (b < more.values.size() && more.values[b] <= total.values[a]);
+    merged.values.push_back(from_total ? total.values[a] : more.values[b]);
+    merged.rows.push_back((from_total ? total.rows[a] : 0) + (from_more ? more.rows[b] : 0));
+    a += from_total;
+    b += from_more;
+  }
+  total = std::move(merged);
 }
 
 }  // namespace fastload

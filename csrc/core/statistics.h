@@ -13,9 +13,12 @@ namespace fastload {
 void summarize(const FieldSpec& field, uint64_t rows, const uint8_t* values, const uint32_t* offsets,
                const uint8_t* valid, StatRecord* records);
 
-// Counts the values of a scalar integer, boolean or categories field into `counts`; false (and no more use) when there
-// are more than kMaxClasses of them.
+// Counts the values of a scalar integer, boolean or categories field of one block into `counts`, ascending; false (and
+// no more use) when there are more than kMaxClasses of them.
 bool count_classes(const FieldSpec& field, uint64_t rows, const uint8_t* values, const uint8_t* valid,
                    ClassCounts& counts);
+
+// Adds the counts of further rows; both ascending.
+void merge_classes(ClassCounts& total, const ClassCounts& more);
 
 }  // namespace fastload
