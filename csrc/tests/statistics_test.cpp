@@ -200,7 +200,9 @@ TEST(classes_are_counted_until_there_are_too_many) {
   CHECK_EQ(counts.values.size(), expected.size());
   CHECK(std::is_sorted(counts.values.begin(), counts.values.end()));
   for (size_t i = 0; i < counts.values.size(); ++i) CHECK_EQ(counts.rows[i], expected[counts.values[i]]);
-  CHECK(count_classes(spec, values.size(), to_bytes(values).data(), valid.data(), counts));  // adds up
+  ClassCounts more;
+  CHECK(count_classes(spec, values.size(), to_bytes(values).data(), valid.data(), more));
+  merge_classes(counts, more);
   for (size_t i = 0; i < counts.values.size(); ++i) CHECK_EQ(counts.rows[i], 2 * expected[counts.values[i]]);
 
   std::vector<int32_t> many(kMaxClasses + 1);
