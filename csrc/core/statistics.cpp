@@ -260,7 +260,10 @@ bool count_classes(const FieldSpec& field, uint64_t rows, const uint8_t* values,
     if constexpr (!std::is_floating_point_v<std::remove_cv_t<std::remove_reference_t<decltype(*typed)>>>)
       few = count_small_range(typed, rows, valid, counts) || count_any(typed, rows, valid, counts);
   });
-  return few && counts.values.size() <= kMaxClasses;
+  if (few && counts.values.size() <= kMaxClasses) return true;
+  counts.values.clear();
+  counts.rows.clear();
+  return false;
 }
 
 void merge_classes(ClassCounts& total, const ClassCounts& more) {
