@@ -15,6 +15,13 @@ constexpr uint64_t kReadAheadBytes = uint64_t{32} << 20;       // stored bytes a
 constexpr uint64_t kSequentialWindowBytes = uint64_t{4} << 20;  // without shuffling, small windows flow best
 constexpr uint64_t kSequentialArenas = 4;
 constexpr uint64_t kAlways = UINT64_MAX;
+// Waking a consumer for every batch costs more than a small batch: while the next one is this near, it sleeps on.
+constexpr uint64_t kWakeBatches = 8;
+constexpr double kSoon_s = 100e-6;
+
+double now_s() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 uint64_t physical_memory_bytes() {
   return static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGE_SIZE));
@@ -50,7 +57,9 @@ struct EpochWork {
   uint64_t next_delivery = 0;   // batch the consumer gets next
   std::deque<BatchSlot> slots;  // of batches next_delivery, next_delivery + 1, ...
   uint64_t waiting_batches = 0, waiting_bytes = 0;
+  uint64_t done_batches = 0;  // of the waiting ones, finished
   std::condition_variable ready;
+  bool consumer_sleeps = false;
 
   uint64_t failed_window = kAlways;  // nothing is gathered from here on
   std::exception_ptr error;
@@ -63,6 +72,7 @@ struct EpochWork {
   bool has_news() const {
     return (!slots.empty() && slots.front().done) || next_delivery >= batches || must_throw();
   }
+  bool keeps_waiting() const { return consumer_sleeps && has_news(); }
   bool must_throw() const {
     return error && order->window_at(batch_end(next_delivery) - 1) >= failed_window;
   }
@@ -177,6 +187,9 @@ void Engine::work() {
       job.epoch = epochs_[i];
       found = pick(*epochs_[i], job);
     }
+    if (!found || job.is_load)  // before sleep and before long work: whoever sleeps on batches that are there is woken
+      for (const auto& epoch : epochs_)
+        if (epoch->keeps_waiting()) epoch->ready.notify_all();
     if (!found) {
       job.epoch.reset();
       ++idle_;
@@ -325,6 +338,7 @@ void Engine::load(const Job& job, Scratch& scratch) {
 }
 
 void Engine::gather(const Job& job, Scratch& scratch) {
+  const double started_s = now_s();
   EpochWork& epoch = *job.epoch;
   BatchSlot& slot = *job.slot;
   std::exception_ptr error;
@@ -365,8 +379,11 @@ void Engine::gather(const Job& job, Scratch& scratch) {
     epoch.waiting_bytes += size_bytes - slot.size_bytes;
     slot.size_bytes = size_bytes;
     slot.done = true;
+    ++epoch.done_batches;
   }
-  if (job.batch == epoch.next_delivery) epoch.ready.notify_all();
+  const bool wakes = (epoch.done_batches >= kWakeBatches || now_s() - started_s > kSoon_s) && epoch.keeps_waiting();
+  lock.unlock();  // first, or the consumer would wake only to wait for the lock
+  if (wakes) epoch.ready.notify_all();
 }
 
 Epoch::Epoch(std::shared_ptr<Engine> engine, std::shared_ptr<EpochWork> work)
@@ -398,6 +415,7 @@ Epoch::Status Epoch::try_next(Batch* batch) {
       }
       *batch = std::move(epoch.slots.front().batch);
       epoch.waiting_batches -= 1;
+      epoch.done_batches -= 1;
       epoch.waiting_bytes -= epoch.slots.front().size_bytes;
       epoch.slots.pop_front();
       ++epoch.next_delivery;
@@ -427,7 +445,9 @@ void Epoch::wait(double timeout_s) {
   const auto before = std::chrono::steady_clock::now();
   EpochWork& epoch = *work_;
   std::unique_lock<std::mutex> lock(engine_->mutex_);
+  epoch.consumer_sleeps = true;
   epoch.ready.wait_for(lock, std::chrono::duration<double>(timeout_s), [&] { return epoch.has_news(); });
+  epoch.consumer_sleeps = false;
   const auto waited = std::chrono::steady_clock::now() - before;
   waited_s_ = waited_s_ + std::chrono::duration<double>(waited).count();  // only the consumer writes
 }
