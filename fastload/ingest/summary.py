@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fastload.report.numbers import bytes_text
+
 if TYPE_CHECKING:
     from fastload.block.dataset import Dataset
 
@@ -138,8 +140,8 @@ class ConvertSummary:
         lines += format_table(header, rows, right=(3, 4, 5))
         lines += [f"note: {note}" for note in self.notes]
         rate = written / self.seconds if self.seconds > 0 else float("inf")
-        sizes = f"{format_bytes(self.bytes_in)} -> " if self.bytes_in else ""
-        lines.append(f"{sizes}{format_bytes(self.bytes_out)} in {self.seconds:.2f} s ({rate:,.0f} rows/s)")
+        sizes = f"{bytes_text(self.bytes_in)} -> " if self.bytes_in else ""
+        lines.append(f"{sizes}{bytes_text(self.bytes_out)} in {self.seconds:.2f} s ({rate:,.0f} rows/s)")
         lines += [f"{name}: {self.rows_written[name]:,} rows in {path}" for name, path in self.paths.items()]
         return "\n".join(lines)
 
@@ -161,15 +163,3 @@ def format_table(
         ).rstrip()
         for row in cells
     ]
-
-
-def format_bytes(size_bytes: int) -> str:
-    """A size for people.
-
-    >>> format_bytes(31_053_850)
-    '29.6 MiB'
-    """
-    size, units = float(size_bytes), ["B", "KiB", "MiB", "GiB", "TiB"]
-    while size >= 1024 and len(units) > 1:
-        size, units = size / 1024, units[1:]
-    return f"{size:.0f} {units[0]}" if units[0] == "B" else f"{size:.1f} {units[0]}"
