@@ -56,20 +56,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--rows", type=_positive, help="rows of the workload (default: its full size)")
     parser.add_argument("--repeats", type=_positive, help="rounds over all arms (default: 5)")
-    parser.add_argument(
-        "--epochs", type=_positive, help="epochs a run: one first, the rest later ones (default: 3)"
-    )
-    parser.add_argument(
-        "--limit-s", type=float, help="seconds after which an epoch is cut short (default: 20)"
-    )
-    parser.add_argument(
-        "--data", type=Path, default=HERE / "data", help="where workloads and peers' files are kept"
-    )
+    parser.add_argument("--epochs", type=_positive, help="epochs a run: one first, the rest later ones (default: 3)")
+    parser.add_argument("--limit-s", type=float, help="seconds after which an epoch is cut short (default: 20)")
+    parser.add_argument("--data", type=Path, default=HERE / "data", help="where workloads and peers' files are kept")
     parser.add_argument("--out", type=Path, help="where CSV and plot go (default: benchmarks/results)")
     parser.add_argument("--fresh", action="store_true", help="write the peers' files anew")
-    parser.add_argument(
-        "--no-memory", action="store_true", help="leave out the extra run that watches memory"
-    )
+    parser.add_argument("--no-memory", action="store_true", help="leave out the extra run that watches memory")
     return parser
 
 

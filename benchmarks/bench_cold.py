@@ -48,9 +48,7 @@ def run(options: Options) -> int:
             continue
         process.in_own_process(measure.prepare_peer, **source, peer=peer.key, fresh=options.fresh)
         process.in_own_process(save_order, **source, peer=peer.key)
-        arms[f"fastload {codec}"] = partial(
-            process.in_own_process, read_with_fastload, **source, peer=peer.key
-        )
+        arms[f"fastload {codec}"] = partial(process.in_own_process, read_with_fastload, **source, peer=peer.key)
         arms[f"pread {codec}"] = partial(process.in_own_process, read_with_pread, **source, peer=peer.key)
     runs = run_rounds(arms, options.repeats)
     summary = [
@@ -140,16 +138,12 @@ def read_with_pread(*, workload: str, data: str, num_rows: int | None, peer: str
     blocks = blocks_of(folder / "rows.fl")
     wanted = [blocks[number] for number in np.load(folder / "order.npy").tolist()]
     buffer = memoryview(bytearray(max(block.stored_bytes for block in blocks)))
-    buffer[:: mmap.PAGESIZE] = bytes(
-        len(buffer[:: mmap.PAGESIZE])
-    )  # its pages are there before the clock starts
+    buffer[:: mmap.PAGESIZE] = bytes(len(buffer[:: mmap.PAGESIZE]))  # its pages are there before the clock starts
     paths = sorted({block.path for block in blocks})
     empty_page_cache(paths)
     files = {path: os.open(path, os.O_RDONLY) for path in paths}
     cpu_before, started = process.cpu_seconds(), time.perf_counter()
-    short = sum(
-        os.preadv(files[b.path], [buffer[: b.stored_bytes]], b.offset) != b.stored_bytes for b in wanted
-    )
+    short = sum(os.preadv(files[b.path], [buffer[: b.stored_bytes]], b.offset) != b.stored_bytes for b in wanted)
     seconds = time.perf_counter() - started
     return {
         **_rates(wanted, seconds, process.cpu_seconds() - cpu_before),
@@ -179,9 +173,7 @@ def empty_page_cache(paths: list[Path]) -> None:
             os.close(descriptor)
         share = resident_share(path)
         if share > 0.01:
-            raise RuntimeError(
-                f"the page cache must not hold {path}, found {share:.0%} of it there; end what maps it"
-            )
+            raise RuntimeError(f"the page cache must not hold {path}, found {share:.0%} of it there; end what maps it")
 
 
 def resident_share(path: Path) -> float:

@@ -39,9 +39,7 @@ def run(options: Options) -> int:
     _, origin = flights.flights_csv(options.data, csv_rows)
     arms = {f"npy/{how}": partial(process.in_own_process, convert_npy, how=how, **source) for how in NPY}
     arms |= {
-        f"csv/{how}": partial(
-            process.in_own_process, convert_csv, how=how, data=str(options.data), num_rows=csv_rows
-        )
+        f"csv/{how}": partial(process.in_own_process, convert_csv, how=how, data=str(options.data), num_rows=csv_rows)
         for how in CSV
     }
     runs = run_rounds(arms, options.repeats)
@@ -178,9 +176,7 @@ def _write_feather(source: workloads.W1, folder: Path, as_columns: bool) -> None
 
     if as_columns:
         x, y = source.arrays()
-        table = pa.table(
-            {**{f"x{i}": np.ascontiguousarray(x[:, i]) for i in range(source.columns)}, "y": pa.array(y)}
-        )
+        table = pa.table({**{f"x{i}": np.ascontiguousarray(x[:, i]) for i in range(source.columns)}, "y": pa.array(y)})
     else:
         table = table_of(source)
     path = folder / "rows.feather"
@@ -264,9 +260,7 @@ def _check_flights_fastload(path: Path, folder: Path) -> str:
         return f"{len(got)} rows were read back, the CSV holds {len(want)}"
     batches = got.select("distance").batches()
     distance = np.concatenate([np.asarray(batch["distance"]) for batch in batches])
-    return (
-        "" if np.array_equal(distance, want["distance"].to_numpy()) else "the distances differ from the CSV's"
-    )
+    return "" if np.array_equal(distance, want["distance"].to_numpy()) else "the distances differ from the CSV's"
 
 
 def _convert_feather(path: Path, folder: Path) -> None:

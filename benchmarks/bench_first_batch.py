@@ -143,9 +143,7 @@ def first_batch(*, workload: str, data: str, num_rows: int | None, peer: str) ->
     }
 
 
-def many_epochs(
-    *, workload: str, data: str, num_rows: int | None, peer: str, memory_bytes: int, epochs: int
-) -> dict:
+def many_epochs(*, workload: str, data: str, num_rows: int | None, peer: str, memory_bytes: int, epochs: int) -> dict:
     """Private memory after each epoch, and what is left behind. To be called in a fresh process."""
     import fastload as fl
 
@@ -186,9 +184,7 @@ def many_epochs(
 def one_batch_and_gone(folder: Path, batch_rows: int) -> None:
     import fastload as fl
 
-    loader = fl.DataLoader(
-        folder / "rows.fl", batch_size=batch_rows, num_workers=2, memory_bytes=SMALL_BUDGET
-    )
+    loader = fl.DataLoader(folder / "rows.fl", batch_size=batch_rows, num_workers=2, memory_bytes=SMALL_BUDGET)
     next(iter(loader))["x"].sum()
     del loader
     gc.collect()

@@ -48,7 +48,5 @@ def show(benchmarks: list[dict], path: Path) -> None:
         for each in sorted(benchmarks, key=lambda each: (each["group"], each["stats"]["median"]))
     ]
     write_csv(path, rows)
-    print(
-        table([{key: shown(v, 1) if isinstance(v, float) else v for key, v in row.items()} for row in rows])
-    )
+    print(table([{key: shown(v, 1) if isinstance(v, float) else v for key, v in row.items()} for row in rows]))
     print(f"written: {path}")

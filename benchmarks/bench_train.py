@@ -93,9 +93,7 @@ def train_both(*, workload: str, data: str, num_rows: int | None, peer: str) -> 
     recorder = Recorder(epoch(0))
     first_loss, _ = train(recorder)
     again_loss, _ = train(recorder.kept)
-    problems = (
-        [] if first_loss == again_loss else [f"loss {first_loss} from the loader, {again_loss} from memory"]
-    )
+    problems = [] if first_loss == again_loss else [f"loss {first_loss} from the loader, {again_loss} from memory"]
     loss, loader_s = train(epoch(1))
     _, ready_s = train(recorder.kept)
     _, ready_again_s = train(recorder.kept)

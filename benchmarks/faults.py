@@ -538,9 +538,7 @@ def percents(row: dict[str, Any]) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m benchmarks faults", description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--flips", type=int, default=2000, help="flipped bits for each format (default: 2000)"
-    )
+    parser.add_argument("--flips", type=int, default=2000, help="flipped bits for each format (default: 2000)")
     parser.add_argument("--sectors", type=int, default=500, help="zeroed sectors (default: 500)")
     parser.add_argument("--cuts", type=int, default=500, help="truncations (default: 500)")
     parser.add_argument("--kills", type=int, default=50, help="writers killed (default: 50)")

@@ -75,9 +75,7 @@ def _write_flights_like(path: Path, num_rows: int) -> None:
         "distance": air * 7 + 17,
         "hour": hour,
         "minute": minute,
-        "time_hour": [
-            f"{d} {h:02d}:00:00" for d, h in zip(date.astype(str).tolist(), hour.tolist(), strict=True)
-        ],
+        "time_hour": [f"{d} {h:02d}:00:00" for d, h in zip(date.astype(str).tolist(), hour.tolist(), strict=True)],
     }
     with path.open("w") as file:
         file.write(",".join(columns) + "\n")

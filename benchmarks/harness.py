@@ -85,9 +85,7 @@ def note(text: str) -> None:
     """A line of progress on stderr; on a terminal the next one overwrites it, unless something failed."""
     terminal = sys.stderr.isatty()
     lasting = text.startswith(("FAILED", "skipped"))
-    sys.stderr.write(
-        ("\r\x1b[K" if terminal else "") + text + ("\n" if text and (lasting or not terminal) else "")
-    )
+    sys.stderr.write(("\r\x1b[K" if terminal else "") + text + ("\n" if text and (lasting or not terminal) else ""))
     sys.stderr.flush()
 
 
@@ -133,10 +131,7 @@ def write_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:
         writer.writeheader()
         for row in rows:
             writer.writerow(
-                {
-                    key: "; ".join(map(str, v)) if isinstance(v, list) else _rounded(v)
-                    for key, v in row.items()
-                }
+                {key: "; ".join(map(str, v)) if isinstance(v, list) else _rounded(v) for key, v in row.items()}
             )
 
 

@@ -92,9 +92,7 @@ def consume(batches: Iterable[tuple[torch.Tensor, torch.Tensor]], limit_s: float
 def problems_of(epoch: Epoch, workload: Workload, checker: Checker) -> list[str]:
     """What is wrong with an epoch: rows missing, twice or unknown, or sums unlike the source's."""
     rows = [workload.rows_of(column) for column in epoch.record.batch_columns()]
-    counts = np.bincount(
-        np.maximum(np.concatenate(rows or [np.empty(0, np.int64)]), 0), minlength=workload.num_rows
-    )
+    counts = np.bincount(np.maximum(np.concatenate(rows or [np.empty(0, np.int64)]), 0), minlength=workload.num_rows)
     found = []
     if any((r < 0).any() for r in rows):
         return ["rows that the source does not hold"]
@@ -130,9 +128,7 @@ def _touched(num_rows: int, drawn: int, block: int) -> float:
     others = num_rows - block
     if others < drawn:
         return 1.0
-    log_missed = (
-        lgamma(others + 1) - lgamma(others - drawn + 1) - lgamma(num_rows + 1) + lgamma(num_rows - drawn + 1)
-    )
+    log_missed = lgamma(others + 1) - lgamma(others - drawn + 1) - lgamma(num_rows + 1) + lgamma(num_rows - drawn + 1)
     return 1.0 - exp(log_missed)
 
 
@@ -184,8 +180,7 @@ def measure_loader(
         "open_ms": open_s * 1e3,
         "first_batch_ms": done[0].first_batch_s * 1e3,
         "first_cpu_s_per_gb": done[0].cpu_s / (done[0].nbytes / GIGABYTE),
-        "later_cpu_s_per_gb": sum(done[n].cpu_s for n in later)
-        / (sum(done[n].nbytes for n in later) / GIGABYTE)
+        "later_cpu_s_per_gb": sum(done[n].cpu_s for n in later) / (sum(done[n].nbytes for n in later) / GIGABYTE)
         if later
         else None,
         "mb_per_s": done[later[-1] if later else 0].nbytes / done[later[-1] if later else 0].wall_s / 1e6,

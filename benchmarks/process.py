@@ -57,9 +57,7 @@ def in_own_process(
                 raise
         if child.returncode or not result.exists():
             lines = log_path.read_text(errors="replace").strip().splitlines()[-12:]
-            raise RunFailed(
-                f"{function.__qualname__} ended with code {child.returncode}: " + "\n".join(lines)
-            )
+            raise RunFailed(f"{function.__qualname__} ended with code {child.returncode}: " + "\n".join(lines))
         return {**json.loads(result.read_text()), **peak}
 
 

@@ -54,9 +54,7 @@ def test_a_reader_that_dies_is_a_crash_and_the_next_one_goes_on(tmp_path: Path) 
     readers.close()
 
 
-def test_damage_in_our_files_ends_the_command_with_1(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_damage_in_our_files_ends_the_command_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     row = {"format": "fastload", "fault": "bit", "n": 4, "detected": 3, "silent": 1, "same": 0, "crash": 0}
     kills = {"kills": 1, "torn": 0}
     assert faults.report(tmp_path, [row], [], kills) == 1

@@ -56,9 +56,7 @@ class W1:
     def make(self) -> W1:
         """Write the files unless they are there; returns self."""
         if not 0 < self.num_rows <= MAX_W1_ROWS:
-            raise ValueError(
-                f"W1 holds 1 to {MAX_W1_ROWS:,} rows, found {self.num_rows:,}; give another --rows"
-            )
+            raise ValueError(f"W1 holds 1 to {MAX_W1_ROWS:,} rows, found {self.num_rows:,}; give another --rows")
         return _once(self, self._write)
 
     def _write(self, folder: Path) -> None:
@@ -82,9 +80,9 @@ class W1:
     def rows_of(self, first_column: torch.Tensor) -> np.ndarray:
         """Row numbers int64 from column 0 of x; -1 where it holds none."""
         scaled = first_column.numpy().astype(np.float64) * MAX_W1_ROWS
-        return np.where(
-            (scaled == np.floor(scaled)) & (0 <= scaled) & (scaled < self.num_rows), scaled, -1
-        ).astype(np.int64)
+        return np.where((scaled == np.floor(scaled)) & (0 <= scaled) & (scaled < self.num_rows), scaled, -1).astype(
+            np.int64
+        )
 
     def units(self, rows: np.ndarray) -> int:
         return len(rows)
@@ -141,9 +139,7 @@ class W3:
     def _write(self, folder: Path) -> None:
         random = np.random.default_rng(3)
         low, high = self.shortest**-0.5, (self.longest + 1) ** -0.5
-        lengths = (
-            low - random.random(self.num_rows) * (low - high)
-        ) ** -2  # density ~ length**-1.5, mean 128
+        lengths = (low - random.random(self.num_rows) * (low - high)) ** -2  # density ~ length**-1.5, mean 128
         offsets = np.zeros(self.num_rows + 1, np.int64)
         np.cumsum(lengths.astype(np.int64), out=offsets[1:])
         tokens = ((random.zipf(1.2, offsets[-1]) - 1) % self.vocabulary + 1).astype(np.int32)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastload import errors
-    from fastload.block.dataset import Dataset, open_dataset as open
+    from fastload.block.dataset import Dataset
+    from fastload.block.dataset import open_dataset as open
     from fastload.block.writer import Writer, write
     from fastload.ingest import convert, to_arrow, to_parquet
     from fastload.load.dataloader import DataLoader

@@ -42,9 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ArgumentError as error:
         return _fail(options, f"error: {error}", USAGE)
     except BrokenPipeError:  # the reader (head, less) has seen enough
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # so that the exit's flush cannot fail again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the exit's flush cannot fail again
         return DATA_PROBLEM
     except (FastloadError, OSError, MemoryError) as error:
         return _fail(options, f"error: {error or type(error).__name__}", DATA_PROBLEM)
@@ -182,9 +180,7 @@ def _info_json(dataset: Dataset) -> dict[str, Any]:
                 "stored_bytes": sizes[field.name].stored_bytes,
                 "raw_bytes": sizes[field.name].raw_bytes,
                 "statistics": found,  # of text: of its lengths
-                "lengths": None
-                if lengths is None
-                else {k: v for k, v in vars(lengths).items() if v is not None},
+                "lengths": None if lengths is None else {k: v for k, v in vars(lengths).items() if v is not None},
                 "class_counts": counts,
             }
         )
@@ -230,9 +226,7 @@ def _field_rows(field: Field, found: FieldStatistics, size: FieldSize) -> list[t
     from fastload.report.numbers import bytes_text, significant
 
     ratio = significant(size.raw_bytes / size.stored_bytes) if size.stored_bytes else ""
-    nans, low, high, mean, std = (
-        np.atleast_1d(v) for v in (found.nans, found.min, found.max, found.mean, found.std)
-    )
+    nans, low, high, mean, std = (np.atleast_1d(v) for v in (found.nans, found.min, found.max, found.mean, found.std))
     head = (field.name, _type_text(field), bytes_text(size.stored_bytes), ratio, f"{found.nulls:,}")
     if field.categories:  # codes are names, not numbers
         return [(*head, "", "", "", "", "")]

@@ -100,17 +100,14 @@ class MissingExtraError(FastloadError, ImportError):
 
     def __init__(self, package: str, *, extra: str) -> None:
         super().__init__(
-            f"this needs the package {package!r}, which is not installed; "
-            f'run: pip install "fastload[{extra}]"'
+            f'this needs the package {package!r}, which is not installed; run: pip install "fastload[{extra}]"'
         )
 
 
 class IngestError(FastloadError, ValueError):
     """Foreign data that cannot be read as asked. `path`, `row` and `field` say where, None if unknown."""
 
-    def __init__(
-        self, message: str, *, path: object = None, row: int | None = None, field: str | None = None
-    ) -> None:
+    def __init__(self, message: str, *, path: object = None, row: int | None = None, field: str | None = None) -> None:
         places = [
             f"{name} {value!r}" if name != "row" else f"row {value}"
             for name, value in (("file", str(path) if path else None), ("row", row), ("field", field))

@@ -48,9 +48,7 @@ def test_exported_rows_are_the_data_sets(form: type, path: Path, tmp_path: Path)
     rows = [5, 699, 0, 5]
     dataset = form(export_rows(ds, tmp_path))
     assert len(dataset) == ROWS
-    batch = (
-        collate_padded([dataset[row] for row in rows]) if form is RowDataset else dataset.__getitems__(rows)
-    )
+    batch = collate_padded([dataset[row] for row in rows]) if form is RowDataset else dataset.__getitems__(rows)
     wanted = ds[rows]
     for name in ds.schema.names:
         found, expected = batch[name], wanted[name]

@@ -21,8 +21,7 @@ from fastload.cli import main
 def table(tmp_path: Path) -> Path:
     """A CSV of 200 rows: day, temp (some missing), wind, carrier, late."""
     rows = [
-        f"{i % 20},{'' if i % 10 == 0 else i / 4},{i % 7},{'ABC'[i % 3]}{i % 3},{int(i % 9 == 0)}"
-        for i in range(200)
+        f"{i % 20},{'' if i % 10 == 0 else i / 4},{i % 7},{'ABC'[i % 3]}{i % 3},{int(i % 9 == 0)}" for i in range(200)
     ]
     path = tmp_path / "table.csv"
     path.write_text("day,temp,wind,carrier,late\n" + "\n".join(rows) + "\n")
@@ -205,9 +204,7 @@ def test_a_wrong_command_ends_with_2_and_points_to_the_help(arguments: list[str]
 
 
 def test_an_argument_without_meaning_ends_with_2(table: Path, tmp_path: Path, capsys) -> None:
-    code, _, err = run(
-        capsys, "convert", table, tmp_path / "t.fl", "--split", "train=.8,validation=.8", "--quiet"
-    )
+    code, _, err = run(capsys, "convert", table, tmp_path / "t.fl", "--split", "train=.8,validation=.8", "--quiet")
     assert code == 2
     assert_one_paragraph(err)
     assert not list(tmp_path.glob("*.fl"))
@@ -242,9 +239,7 @@ def test_help_loads_neither_torch_nor_numpy() -> None:
         "except SystemExit: pass\n"
         "print(sorted({'torch', 'pyarrow', 'numba', 'numpy'} & set(sys.modules)), file=sys.stderr)"
     )
-    found = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
-    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert found.stderr == "[]\n"
 
 

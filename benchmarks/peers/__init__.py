@@ -78,10 +78,7 @@ def of_workload(workload: str, wanted: str = "") -> list[Peer]:
     Raises ValueError for a name that matches none.
     """
     every = [
-        peer
-        for file in FILES
-        for peer in import_module(f"benchmarks.peers.{file}").PEERS
-        if peer.workload == workload
+        peer for file in FILES for peer in import_module(f"benchmarks.peers.{file}").PEERS if peer.workload == workload
     ]
     names = [name for name in wanted.split(",") if name]
     for name in names:

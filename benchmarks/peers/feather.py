@@ -32,9 +32,7 @@ def table_of(workload: Workload):
     import pyarrow as pa
 
     x, y = workload.arrays()
-    return pa.table(
-        {"x": pa.FixedSizeListArray.from_arrays(pa.array(x.reshape(-1)), x.shape[1]), "y": pa.array(y)}
-    )
+    return pa.table({"x": pa.FixedSizeListArray.from_arrays(pa.array(x.reshape(-1)), x.shape[1]), "y": pa.array(y)})
 
 
 def numpy_of(batch) -> tuple[np.ndarray, np.ndarray]:
@@ -62,9 +60,7 @@ def open_blocks(workload: Workload, folder: Path) -> Callable[[int], Batches]:
     import pyarrow as pa
 
     reader = pa.ipc.open_file(pa.memory_map(str(folder / "rows.feather")))
-    return partial(
-        through_pool, workload, reader.num_record_batches, lambda block: numpy_of(reader.get_batch(block))
-    )
+    return partial(through_pool, workload, reader.num_record_batches, lambda block: numpy_of(reader.get_batch(block)))
 
 
 def through_pool(

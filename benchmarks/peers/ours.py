@@ -46,9 +46,7 @@ def open_tensors(workload: Workload, folder: Path, num_workers: int) -> Callable
     import fastload as fl
 
     tensors = torch.utils.data.TensorDataset(*map(torch.from_numpy, workload.arrays(in_memory=True)))
-    loader = fl.DataLoader(
-        tensors, batch_size=workload.batch_rows, shuffle=True, num_workers=num_workers, seed=SEED
-    )
+    loader = fl.DataLoader(tensors, batch_size=workload.batch_rows, shuffle=True, num_workers=num_workers, seed=SEED)
     return lambda epoch: loader
 
 

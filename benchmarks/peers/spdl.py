@@ -22,9 +22,7 @@ def open_pipeline(workload: Workload, folder: Path) -> Callable[[int], Batches]:
 
     def epoch(number: int) -> Batches:
         order = np.random.default_rng(number).permutation(workload.num_rows)
-        batches = (
-            order[at : at + workload.batch_rows] for at in range(0, workload.num_rows, workload.batch_rows)
-        )
+        batches = (order[at : at + workload.batch_rows] for at in range(0, workload.num_rows, workload.batch_rows))
         pipeline = (
             PipelineBuilder()
             .add_source(batches)

@@ -47,9 +47,7 @@ def padded(rows: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
 
 def open_loader(workload: Workload, folder: Path, num_workers: int) -> Callable[[int], Batches]:
     rows, collate = (Rows(workload), None) if workload.name == "w1" else (Sequences(workload), padded)
-    loader = DataLoader(
-        rows, batch_size=workload.batch_rows, shuffle=True, num_workers=num_workers, collate_fn=collate
-    )
+    loader = DataLoader(rows, batch_size=workload.batch_rows, shuffle=True, num_workers=num_workers, collate_fn=collate)
     return lambda epoch: loader
 
 

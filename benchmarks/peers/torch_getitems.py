@@ -60,9 +60,7 @@ def dataset_of(workload: Workload) -> RowBatches | SequenceBatches:
     return RowBatches(workload) if workload.name == "w1" else SequenceBatches(workload)
 
 
-def open_loader(
-    workload: Workload, folder: Path, num_workers: int, by_take: bool = False
-) -> Callable[[int], Batches]:
+def open_loader(workload: Workload, folder: Path, num_workers: int, by_take: bool = False) -> Callable[[int], Batches]:
     loader = DataLoader(
         RowBatchesByTake(workload) if by_take else dataset_of(workload),
         batch_size=workload.batch_rows,

@@ -194,9 +194,7 @@ def _batch_taker(column: Column) -> Callable[[np.ndarray], Any]:
         return lambda rows: [decode(values[offsets[row] : offsets[row + 1]]) for row in rows]
     if offsets is not None:
         tensor = _tensor(column)
-        return lambda rows: pad_sequence(
-            [tensor[offsets[r] : offsets[r + 1]] for r in rows], batch_first=True
-        )
+        return lambda rows: pad_sequence([tensor[offsets[r] : offsets[r + 1]] for r in rows], batch_first=True)
     if field.dtype == "bfloat16":
         return lambda rows: torch.from_numpy(values.take(rows, axis=0)).view(torch.bfloat16)
     return lambda rows: torch.from_numpy(values.take(rows, axis=0))  # take is the fastest gather from a map

@@ -104,9 +104,7 @@ def compare_loaders(
         )
         loaders: dict[str, Iterable[Mapping[str, Any]]] = {
             f"fastload, {_count(ours.num_workers, 'thread')}": ours,
-            "torch, batch __getitems__, 0 workers": _torch(
-                WholeBatchDataset(export), batch_size, 0, _as_it_is
-            ),
+            "torch, batch __getitems__, 0 workers": _torch(WholeBatchDataset(export), batch_size, 0, _as_it_is),
             "torch DataLoader, 0 workers": _torch(RowDataset(export), batch_size, 0, _collate(export)),
             "torch DataLoader, 2 workers": _torch(RowDataset(export), batch_size, 2, _collate(export)),
         }
@@ -130,9 +128,7 @@ def compare_loaders(
         max_epoch_s=max_epoch_s,
         order=str(stats["order"]),
         mix=stats.get("mix"),
-        loaders=[
-            Measured(name, epochs[name], all(agrees[name]) if agrees[name] else None) for name in epochs
-        ],
+        loaders=[Measured(name, epochs[name], all(agrees[name]) if agrees[name] else None) for name in epochs],
     )
 
 

@@ -67,10 +67,7 @@ def comparison_page(comparison: Comparison) -> str:
     )
     tiles = [
         Tile(number_text(ours.rows_per_s), "rows per second", ours.loader),
-        *(
-            Tile(ratio_text(ours.rows_per_s / m.rows_per_s), "the speed of", m.loader)
-            for m in comparison.loaders[1:]
-        ),
+        *(Tile(ratio_text(ours.rows_per_s / m.rows_per_s), "the speed of", m.loader) for m in comparison.loaders[1:]),
     ]
     return page(
         "How fast this data set loads",
@@ -78,9 +75,7 @@ def comparison_page(comparison: Comparison) -> str:
         f"in batches of {comparison.batch_size:,}. The strongest form of torch's DataLoader here: "
         f"{best.loader}.",
         [
-            Section(
-                "Result", [Tiles(tiles), Figure(chart), Table(HEADER, comparison_rows(comparison), strong=0)]
-            ),
+            Section("Result", [Tiles(tiles), Figure(chart), Table(HEADER, comparison_rows(comparison), strong=0)]),
             Section("How this was measured", [Note(text) for text in method_texts(comparison)]),
         ],
         footer="Made by: fastload bench.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,13 @@ def decode_text(values: np.ndarray, offsets: np.ndarray, dtype: str) -> list[Any
     """Rows of a string or bytes field as Python objects."""
     data = values.tobytes()
     bounds = offsets.tolist()
-    rows = [data[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+    rows = [data[a:b] for a, b in pairwise(bounds)]
     try:
         return [row.decode("utf-8") for row in rows] if dtype == "string" else rows
     except UnicodeDecodeError as error:
-        raise FormatError(f"a row of a string field is not UTF-8 ({error}); whatever wrote it was not fastload") from error
+        raise FormatError(
+            f"a row of a string field is not UTF-8 ({error}); whatever wrote it was not fastload"
+        ) from error
 
 
 def name_columns(

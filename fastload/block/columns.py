@@ -98,9 +98,19 @@ def _to_ragged_column(field: Field, data: Any) -> Column:
     if values.dtype != field.numpy_dtype:
         raise DtypeError(f"field {field.name!r} holds {field.dtype}, got values of {values.dtype}")
     if values.ndim != 1:
-        raise ShapeError(f"field {field.name!r}: values of a ragged field are one-dimensional, got shape {values.shape}")
-    if offsets.ndim != 1 or len(offsets) < 1 or offsets[0] < 0 or (np.diff(offsets) < 0).any() or offsets[-1] > len(values):
-        raise ShapeError(f"field {field.name!r}: offsets must ascend from 0 to at most {len(values)}, the number of values")
+        raise ShapeError(
+            f"field {field.name!r}: values of a ragged field are one-dimensional, got shape {values.shape}"
+        )
+    if (
+        offsets.ndim != 1
+        or len(offsets) < 1
+        or offsets[0] < 0
+        or (np.diff(offsets) < 0).any()
+        or offsets[-1] > len(values)
+    ):
+        raise ShapeError(
+            f"field {field.name!r}: offsets must ascend from 0 to at most {len(values)}, the number of values"
+        )
     valid = _as_valid(data.valid)
     if valid is not None and len(valid) == len(offsets) - 1:
         values, offsets = _without_null_elements(values, offsets, valid)
@@ -141,7 +151,9 @@ def _ragged_from_rows(field: Field, rows: Any) -> Ragged:
             continue
         if expected is not None:
             if not isinstance(row, expected):
-                raise DtypeError(f"field {field.name!r} holds {field.dtype}, row {i} is a {type(row).__name__}: {row!r:.60}")
+                raise DtypeError(
+                    f"field {field.name!r} holds {field.dtype}, row {i} is a {type(row).__name__}: {row!r:.60}"
+                )
         else:
             try:
                 array = np.asarray(row)
@@ -149,12 +161,18 @@ def _ragged_from_rows(field: Field, rows: Any) -> Ragged:
                 raise ShapeError(f"field {field.name!r}: row {i} must be one-dimensional, got nested lists") from None
             if array.ndim != 1:
                 raise ShapeError(f"field {field.name!r}: row {i} must be one-dimensional, got shape {array.shape}")
-            if not (_holds(field.numpy_dtype, array) if isinstance(row, (list, tuple)) else array.dtype == field.numpy_dtype):
-                raise DtypeError(f"field {field.name!r} holds runs of {field.dtype}, row {i} is of {array.dtype}: {row!r:.60}")
+            if not (
+                _holds(field.numpy_dtype, array) if isinstance(row, (list, tuple)) else array.dtype == field.numpy_dtype
+            ):
+                raise DtypeError(
+                    f"field {field.name!r} holds runs of {field.dtype}, row {i} is of {array.dtype}: {row!r:.60}"
+                )
     try:
         return Ragged.from_rows(rows, field.dtype)
     except UnicodeEncodeError as error:
-        raise DtypeError(f"field {field.name!r}: {error.object!r:.60} cannot be written as UTF-8: {error.reason}") from None
+        raise DtypeError(
+            f"field {field.name!r}: {error.object!r:.60} cannot be written as UTF-8: {error.reason}"
+        ) from None
 
 
 def _holds(dtype: np.dtype, numbers: np.ndarray) -> bool:
@@ -174,7 +192,9 @@ def check_lengths(columns: Mapping[str, Column]) -> int:
     """Number of rows of columns that must all be equally long."""
     rows = {name: column.num_rows for name, column in columns.items()}
     if len(set(rows.values())) > 1:
-        raise ShapeError("all columns must have equally many rows, got " + ", ".join(f"{n}: {r}" for n, r in rows.items()))
+        raise ShapeError(
+            "all columns must have equally many rows, got " + ", ".join(f"{n}: {r}" for n, r in rows.items())
+        )
     return next(iter(rows.values()))
 
 

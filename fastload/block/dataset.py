@@ -131,7 +131,7 @@ class RowAccess:
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return self._shape_batch(self.read_rows(np.arange(*index.indices(self.num_rows))))
-        if isinstance(index, (list, tuple, np.ndarray)) or hasattr(index, "__array__") and getattr(index, "ndim", 0):
+        if isinstance(index, (list, tuple, np.ndarray)) or (hasattr(index, "__array__") and getattr(index, "ndim", 0)):
             array = np.asarray(index)
             if array.dtype == bool:
                 if array.shape != (self.num_rows,):
@@ -143,7 +143,9 @@ class RowAccess:
         try:
             row = operator.index(index)
         except TypeError:
-            raise RowIndexError(f"rows are chosen by an integer, a slice or a list, got {type(index).__name__}") from None
+            raise RowIndexError(
+                f"rows are chosen by an integer, a slice or a list, got {type(index).__name__}"
+            ) from None
         return self.__getitems__([row])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:

@@ -129,7 +129,9 @@ def _parse(content: bytes, path: Path) -> Manifest:
         if body["format"] != FORMAT:
             raise ValueError(f"format {body['format']!r}")
         if body["version"] != VERSION:
-            raise VersionError(f"'{path}' is of version {body['version']!r}, this build reads {VERSION}; update fastload")
+            raise VersionError(
+                f"'{path}' is of version {body['version']!r}, this build reads {VERSION}; update fastload"
+            )
         shards = tuple(ShardEntry(**entry) for entry in body["shards"])
         manifest = Manifest(body["generation"], Schema.from_json(body["schema"]), shards)
         if body["rows"] != manifest.rows or any(not _SHARD_NAME.fullmatch(s.name) for s in shards):

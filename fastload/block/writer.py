@@ -16,7 +16,6 @@ import numpy as np
 from fastload import _core
 from fastload.block.columns import Column, check_lengths, check_names, infer_field, to_column, to_spec
 from fastload.block.dataset import Dataset, open_shards
-from fastload.block.threads import default_threads
 from fastload.block.manifest import (
     NAME,
     Manifest,
@@ -28,6 +27,7 @@ from fastload.block.manifest import (
     remove_strays,
     sync_folder,
 )
+from fastload.block.threads import default_threads
 from fastload.errors import (
     ArgumentError,
     ClosedError,
@@ -147,7 +147,9 @@ class Writer:
         if not (self.path / NAME).exists():
             others = [p.name for p in self.path.iterdir() if p.suffix not in (".flb", ".tmp")]
             if others:
-                raise ExistsError(f"'{self.path}' is a folder with other files in it ({others[0]!r}); give another path")
+                raise ExistsError(
+                    f"'{self.path}' is a folder with other files in it ({others[0]!r}); give another path"
+                )
             return None
         if not overwrite and not append:
             raise ExistsError(f"'{self.path}' exists; pass overwrite=True to replace it or append=True to add to it")
@@ -214,7 +216,9 @@ class Writer:
             texts = ["" if t is None else t for t in data]
             unlike = next((t for t in texts if not isinstance(t, str)), None)
             if unlike is not None:
-                raise DtypeError(f"field {field.name!r} holds categories (str), got a {type(unlike).__name__}: {unlike!r:.60}")
+                raise DtypeError(
+                    f"field {field.name!r} holds categories (str), got a {type(unlike).__name__}: {unlike!r:.60}"
+                )
             valid = np.array([t is not None for t in data], bool)
             entries = sorted({str(t) for t, v in zip(texts, valid, strict=True) if v})
             codes = {text: code for code, text in enumerate(entries)}
@@ -300,7 +304,9 @@ class Writer:
 
     def _check_process(self) -> None:
         if os.getpid() != self._process:
-            raise ClosedError(f"the writer of '{self.path}' belongs to the parent process; a forked child cannot use it")
+            raise ClosedError(
+                f"the writer of '{self.path}' belongs to the parent process; a forked child cannot use it"
+            )
 
     def _leave(self) -> None:
         self._open = False

@@ -153,9 +153,7 @@ def _in_turn(number: int) -> list[str]:
     """The loaders in the order of epoch `number`; it changes from epoch to epoch."""
     shift = number % len(_TURNS)
     return [
-        name
-        for group in _TURNS[shift:] + _TURNS[:shift]
-        for name in (group if number % 2 == 0 else reversed(group))
+        name for group in _TURNS[shift:] + _TURNS[:shift] for name in (group if number % 2 == 0 else reversed(group))
     ]
 
 
@@ -225,9 +223,7 @@ def _network_and_optimizer(train: Dataset, seed: int) -> tuple[DelayNetwork, tor
     return network, torch.optim.Adam(network.parameters(), lr=LEARNING_RATE)
 
 
-def _in_memory(
-    columns: Mapping[str, Tensor], batch_size: int, num_batches: int
-) -> Iterable[dict[str, Tensor]]:
+def _in_memory(columns: Mapping[str, Tensor], batch_size: int, num_batches: int) -> Iterable[dict[str, Tensor]]:
     for start in range(0, min(num_batches * batch_size, len(columns["late"])), batch_size):
         yield {name: column[start : start + batch_size] for name, column in columns.items()}
 

@@ -92,9 +92,7 @@ def prepare(folder: Path, destination: Path, *, max_rows: int | None = None) -> 
     start_s = time.perf_counter()
     flights = _read(folder / "flights.csv.zip", _FLIGHTS)
     rows_read = len(flights)
-    flights = flights.filter(
-        pc.is_valid(flights["arr_delay"])
-    )  # cancelled or diverted: no answer to learn from
+    flights = flights.filter(pc.is_valid(flights["arr_delay"]))  # cancelled or diverted: no answer to learn from
     rows_without_arrival = rows_read - len(flights)
     if max_rows is not None and len(flights) > max_rows:
         flights = flights.take([i * len(flights) // max_rows for i in range(max_rows)])

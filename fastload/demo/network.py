@@ -138,14 +138,10 @@ def area_under_curve(late: Sequence[int] | np.ndarray, score: Sequence[float] | 
     positives = int(late.sum())
     negatives = len(late) - positives
     if not positives or not negatives:
-        message = (
-            f"an AUC needs rows of both classes; got {positives} late and {negatives} not: use more rows"
-        )
+        message = f"an AUC needs rows of both classes; got {positives} late and {negatives} not: use more rows"
         raise ArgumentError(message)
     if np.isnan(score).any():
-        message = (
-            f"an AUC needs scores that are numbers; got {int(np.isnan(score).sum())} NaN: training diverged"
-        )
+        message = f"an AUC needs scores that are numbers; got {int(np.isnan(score).sum())} NaN: training diverged"
         raise ArgumentError(message)
     _, place, counts = np.unique(score, return_inverse=True, return_counts=True)
     rank = (np.cumsum(counts) - (counts - 1) / 2)[place]  # from 1; equal scores share their mean rank

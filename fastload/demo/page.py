@@ -110,9 +110,7 @@ def _time_parts(facts: Facts, found: dict[str, Summary]) -> list[Figure | Table 
         Bar(s.loader, s.rows_per_s, s.rows_per_s_low, s.rows_per_s_high, strong=s.loader == FASTLOAD)
         for s in found.values()
     ]
-    stacks = [
-        Stack(s.loader, [s.epoch_s * s.wait_share, s.epoch_s * (1 - s.wait_share)]) for s in found.values()
-    ]
+    stacks = [Stack(s.loader, [s.epoch_s * s.wait_share, s.epoch_s * (1 - s.wait_share)]) for s in found.values()]
     rows = [
         (s.loader, seconds_text(s.epoch_s),
          f"{seconds_text(s.epoch_s_low)} to {seconds_text(s.epoch_s_high)}",
@@ -254,9 +252,7 @@ def epoch_loss(run: Run) -> float:
 
 
 def _loss_series(facts: Facts, loader: str) -> Series:
-    losses = np.array(
-        [[v for e in run.epochs for v in e.losses] for run in facts.runs if run.loader == loader]
-    )
+    losses = np.array([[v for e in run.epochs for v in e.losses] for run in facts.runs if run.loader == loader])
     stretches = np.array_split(np.arange(losses.shape[1]), min(LOSS_POINTS, losses.shape[1]))
     means = np.stack([losses[:, stretch].mean(axis=1) for stretch in stretches], axis=1)  # (seeds, points)
     steps = [float(stretch.mean()) + 1 for stretch in stretches]

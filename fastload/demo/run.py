@@ -80,13 +80,8 @@ def run_demo(
         datasets = converted.datasets
         train, validation = datasets["train"], datasets["validation"]
 
-        say(
-            f"train {num_seeds} seeds x {num_epochs} epochs x {len(LOADERS)} loaders, batches of "
-            f"{batch_size:,} rows"
-        )
-        runs = compare(
-            train, validation, num_seeds=num_seeds, num_epochs=num_epochs, batch_size=batch_size, say=say
-        )
+        say(f"train {num_seeds} seeds x {num_epochs} epochs x {len(LOADERS)} loaders, batches of {batch_size:,} rows")
+        runs = compare(train, validation, num_seeds=num_seeds, num_epochs=num_epochs, batch_size=batch_size, say=say)
         facts = Facts(
             prepared=prepared,
             train_rows=train.num_rows,

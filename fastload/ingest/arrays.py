@@ -95,9 +95,7 @@ def column_of_data(data: object, decisions: Decisions, name: str) -> Column:
         return _text_policy(column_of_values(data.tolist(), source=str(dtype)), decisions, name)
     native = dtype.newbyteorder("=")
     if native.name not in STORED:
-        raise FitError(
-            f"an array must hold bool, integers, floats of 16 to 64 bits, text or dates; found {dtype}", 0
-        )
+        raise FitError(f"an array must hold bool, integers, floats of 16 to 64 bits, text or dates; found {dtype}", 0)
     if isinstance(data, np.ma.MaskedArray):
         return Column(_whole_rows(data.astype(native, copy=False)), native.name, native.name)
     return Column(np.ascontiguousarray(data, native), native.name, native.name)
@@ -111,9 +109,7 @@ def array_source(name: str, value: object) -> ArraySource:
             raise IngestError("a path in a dict must be that of a .npy file", path=path, field=name)
         sources = npy_sources(path, name)
         if name not in sources:
-            raise IngestError(
-                "a structured array is converted by itself, not in a dict", path=path, field=name
-            )
+            raise IngestError("a structured array is converted by itself, not in a dict", path=path, field=name)
         return sources[name]
     if isinstance(value, (Ragged, Categorical)):
         rows = value.num_rows if isinstance(value, Ragged) else len(value.codes)
@@ -153,9 +149,7 @@ def _times(data: np.ndarray) -> Column:
         raise FitError(f"dates must count days, s, ms, us or ns; found {data.dtype}", 0)
     missing = np.isnat(data)
     values = np.ascontiguousarray(data).astype(f"datetime64[{unit}]").view(np.int64)
-    return Column(
-        np.ma.MaskedArray(values, missing) if missing.any() else values, "int64", f"timestamp[{unit}]"
-    )
+    return Column(np.ma.MaskedArray(values, missing) if missing.any() else values, "int64", f"timestamp[{unit}]")
 
 
 def _whole_rows(data: np.ma.MaskedArray) -> np.ma.MaskedArray:

@@ -100,9 +100,7 @@ def column_from_arrow(array: pa.Array, *, wanted: str | None, keep_text: bool, m
         return _fixed(array, source)
     values = _numbers(array)
     missing = _missing(array)
-    return Column(
-        values if missing is None else np.ma.MaskedArray(values, missing), values.dtype.name, source
-    )
+    return Column(values if missing is None else np.ma.MaskedArray(values, missing), values.dtype.name, source)
 
 
 def cast_or_find(array: pa.Array, kind: pa.DataType) -> pa.Array:
@@ -200,9 +198,7 @@ def _plain(array: pa.Array) -> pa.Array:
 def _nest(storage: pa.Array, shape: list[int]) -> pa.Array:
     """fixed_size_list of all elements -> one list level per dimension."""
     mask = storage.is_null() if storage.null_count else None
-    values = storage.values[storage.offset * storage.type.list_size :][
-        : len(storage) * storage.type.list_size
-    ]
+    values = storage.values[storage.offset * storage.type.list_size :][: len(storage) * storage.type.list_size]
     for size in reversed(shape[1:]):
         values = pa.FixedSizeListArray.from_arrays(values, size)
     return pa.FixedSizeListArray.from_arrays(values, shape[0], mask=mask)
@@ -250,9 +246,7 @@ def _as_timestamp(array: pa.Array, wanted: str) -> pa.Array:
 
 def arrow_type(dtype: str) -> pa.DataType:
     """The Arrow type that text is parsed to for a dtype of numbers."""
-    return {"bool": pa.bool_(), "float16": pa.float32(), "bfloat16": pa.float32()}.get(dtype) or getattr(
-        pa, dtype
-    )()
+    return {"bool": pa.bool_(), "float16": pa.float32(), "bfloat16": pa.float32()}.get(dtype) or getattr(pa, dtype)()
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -293,9 +287,7 @@ def _text(array: pa.Array) -> Ragged:
         array = array.fill_null(b"" if types.is_binary(array.type) else "")
     _, offsets_buffer, values_buffer = array.buffers()
     if offsets_buffer is None or len(array) == 0:
-        return Ragged(
-            np.zeros(len(array) + 1, np.int64), np.empty(0, np.uint8), None if missing is None else ~missing
-        )
+        return Ragged(np.zeros(len(array) + 1, np.int64), np.empty(0, np.uint8), None if missing is None else ~missing)
     offsets = np.frombuffer(offsets_buffer, np.int32, len(array) + 1, array.offset * 4).astype(np.int64)
     values = np.empty(0, np.uint8) if values_buffer is None else np.frombuffer(values_buffer, np.uint8)
     values = values[offsets[0] : offsets[-1]]
@@ -356,9 +348,7 @@ def _fixed(array: pa.Array, source: str) -> Column:
     if missing is not None:
         whole = np.zeros((len(array), *shape), values.dtype)
         whole[~missing] = values
-        values = np.ma.MaskedArray(
-            whole, np.broadcast_to(missing.reshape(-1, *[1] * len(shape)), whole.shape).copy()
-        )
+        values = np.ma.MaskedArray(whole, np.broadcast_to(missing.reshape(-1, *[1] * len(shape)), whole.shape).copy())
     return Column(values, np.ma.getdata(values).dtype.name, source)
 
 

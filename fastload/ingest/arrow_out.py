@@ -71,9 +71,7 @@ def arrow_array(data: Any, field: Field, categories: list[str] | None = None) ->
         rows = data.num_rows
         if field.is_text:
             return pa.Array.from_buffers(kind, rows, [validity, offsets, pa.py_buffer(data.values)])
-        return pa.Array.from_buffers(
-            kind, rows, [validity, offsets], children=[_flat_array(data.values, field)]
-        )
+        return pa.Array.from_buffers(kind, rows, [validity, offsets], children=[_flat_array(data.values, field)])
     mask = np.ma.getmaskarray(data) if isinstance(data, np.ma.MaskedArray) else None
     values = np.ma.getdata(data)
     if not field.shape:
@@ -84,9 +82,7 @@ def arrow_array(data: Any, field: Field, categories: list[str] | None = None) ->
     array = _flat_array(values.reshape(-1), field)
     for depth, size in reversed(list(enumerate(field.shape))):
         missing = mask.reshape(rows, -1).all(axis=1) if mask is not None and depth == 0 else None
-        array = pa.FixedSizeListArray.from_arrays(
-            array, size, mask=None if missing is None else pa.array(missing)
-        )
+        array = pa.FixedSizeListArray.from_arrays(array, size, mask=None if missing is None else pa.array(missing))
     return array
 
 

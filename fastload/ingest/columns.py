@@ -83,9 +83,7 @@ class FitError(Exception):
 def take_rows(data: Data, rows: np.ndarray) -> Data:
     """Some rows of a column, in the order given; `rows` is an integer array."""
     if isinstance(data, Categorical):
-        return Categorical(
-            data.codes[rows], data.categories, None if data.valid is None else data.valid[rows]
-        )
+        return Categorical(data.codes[rows], data.categories, None if data.valid is None else data.valid[rows])
     if not isinstance(data, Ragged):
         return data[rows]
     lengths = np.diff(data.offsets)[rows]
@@ -108,9 +106,7 @@ def decode_categories(data: Categorical) -> Ragged:
 def encode_categories(texts: list[str | None]) -> Categorical:
     """Text -> codes into its distinct values, in order of appearance."""
     seen: dict[str, int] = {}
-    codes = np.fromiter(
-        (0 if t is None else seen.setdefault(t, len(seen)) for t in texts), np.int32, len(texts)
-    )
+    codes = np.fromiter((0 if t is None else seen.setdefault(t, len(seen)) for t in texts), np.int32, len(texts))
     valid = np.fromiter((t is not None for t in texts), bool, len(texts))
     return Categorical(codes, list(seen), None if valid.all() else valid)
 
@@ -144,9 +140,7 @@ def missing_column(num_rows: int, field: Field) -> Data:
     if field.categories:
         return Categorical(np.zeros(num_rows, np.int32), [], np.zeros(num_rows, bool))
     if field.is_ragged:
-        return Ragged(
-            np.zeros(num_rows + 1, np.int64), np.empty(0, field.numpy_dtype), np.zeros(num_rows, bool)
-        )
+        return Ragged(np.zeros(num_rows + 1, np.int64), np.empty(0, field.numpy_dtype), np.zeros(num_rows, bool))
     return np.ma.MaskedArray(np.zeros((num_rows, *field.shape), field.numpy_dtype), True)
 
 
@@ -188,9 +182,7 @@ def cast_values(
     if source == "bfloat16":
         values = (values.astype(np.uint32) << np.uint32(16)).view(np.float32)
     if missing is not None and missing.any():
-        values = np.where(
-            missing, np.zeros((), values.dtype), values
-        )  # what lies under a missing value is no matter
+        values = np.where(missing, np.zeros((), values.dtype), values)  # what lies under a missing value is no matter
     if target == "bfloat16":
         return _to_bfloat16(values)
     dtype = NUMPY_DTYPES[target]
@@ -230,14 +222,10 @@ def _to_integers(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
             f"{dtype} cannot hold it",
         )
     elif (
-        values.dtype.kind in "iu"
-        and values.size
-        and (int(values.min()) < limits.min or int(values.max()) > limits.max)
+        values.dtype.kind in "iu" and values.size and (int(values.min()) < limits.min or int(values.max()) > limits.max)
     ):
         below = values < limits.min if values.dtype.kind == "i" else np.zeros(values.shape, bool)
-        above = (
-            values > limits.max if np.iinfo(values.dtype).max > limits.max else np.zeros(values.shape, bool)
-        )
+        above = values > limits.max if np.iinfo(values.dtype).max > limits.max else np.zeros(values.shape, bool)
         _refuse(below | above, values, f"{dtype} holds {limits.min} to {limits.max}")
     return values.astype(dtype)
 
@@ -245,9 +233,7 @@ def _to_integers(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
 def _to_bfloat16(values: np.ndarray) -> tuple[np.ndarray, int]:
     single, _ = cast_values(values, values.dtype.name, "float32")
     bits = single.view(np.uint32)
-    rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(
-        16
-    )  # ties to even
+    rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)  # ties to even
     out = np.where(np.isnan(single), np.uint32(0x7FC0), rounded).astype(np.uint16)
     back, _ = cast_values(out, "bfloat16", "float32")
     _refuse(np.isinf(back) & np.isfinite(values), values, "bfloat16 cannot hold so large a number")
@@ -283,15 +269,11 @@ def _texts(column: Column) -> list[Any]:
     elif isinstance(data, Ragged) and column.dtype == "string":
         texts = _slices(data, str)
     elif isinstance(data, np.ndarray) and data.ndim == 1:
-        values = (
-            cast_values(np.ma.getdata(data), "bfloat16", "float32")[0] if column.dtype == "bfloat16" else data
-        )
+        values = cast_values(np.ma.getdata(data), "bfloat16", "float32")[0] if column.dtype == "bfloat16" else data
         texts = [str(v) for v in np.ma.getdata(values).tolist()]
     else:
         raise FitError(f"text must come from text or single numbers, not from {column.source}", 0)
-    return (
-        texts if missing is None else [None if m else t for t, m in zip(texts, missing.tolist(), strict=True)]
-    )
+    return texts if missing is None else [None if m else t for t, m in zip(texts, missing.tolist(), strict=True)]
 
 
 def _slices(data: Ragged, kind: type) -> list[Any]:
@@ -311,9 +293,7 @@ def _as_text(column: Column, dtype: str) -> Ragged:
             try:
                 part.decode("utf-8")
             except UnicodeDecodeError as error:
-                raise FitError(
-                    f"a string must be valid UTF-8; found {part[:40]!r} ({error.reason})", index
-                ) from None
+                raise FitError(f"a string must be valid UTF-8; found {part[:40]!r} ({error.reason})", index) from None
         return data
     if dtype == "bytes":
         raise FitError(f"bytes must come from text or bytes, not from {column.source}", 0)
@@ -359,9 +339,7 @@ def merge_fields(old: Field, new: Field) -> Field:
         return replace(old, dtype=dtype, nullable=nullable)
     if all(f.variable or len(f.shape) == 1 for f in (old, new)):
         return replace(old, dtype=dtype, shape=(), variable=True, nullable=nullable)
-    raise FitError(
-        f"values must keep one shape (or be runs of numbers); found {_kind(old)} and then {_kind(new)}", 0
-    )
+    raise FitError(f"values must keep one shape (or be runs of numbers); found {_kind(old)} and then {_kind(new)}", 0)
 
 
 def _common_dtype(old: Field, new: Field) -> str:

@@ -157,9 +157,7 @@ def convert(
             if path.exists():
                 raise ExistsError(f"{path} exists; choose another destination or pass overwrite=True")
     decisions = Decisions(source_dtypes, max_categories, reader.nullable)
-    with show_progress(
-        "convert", progress, total_rows=reader.num_rows, total_bytes=reader.size_bytes or None
-    ) as bar:
+    with show_progress("convert", progress, total_rows=reader.num_rows, total_bytes=reader.size_bytes or None) as bar:
         tally, written = job.run(decisions, writer_options, bar)
     return job.summary(decisions, tally, written, time.perf_counter() - start_s)
 
@@ -204,13 +202,10 @@ class Layout:
             if not group:
                 raise ArgumentError(f"pack[{name!r}] must name at least one column")
             if name in reader.names and name not in group:
-                raise ArgumentError(
-                    f"pack[{name!r}] must not have the name of another column; choose another"
-                )
+                raise ArgumentError(f"pack[{name!r}] must not have the name of another column; choose another")
             if wanted.get(name, "float32") not in ("float32", "float64"):
                 raise ArgumentError(
-                    f"dtypes[{name!r}] must be float32 or float64, as of any packed field, got "
-                    f"{wanted[name]!r}"
+                    f"dtypes[{name!r}] must be float32 or float64, as of any packed field, got {wanted[name]!r}"
                 )
         fields: dict[str, str | tuple[str, ...]] = {}
         for name in dict.fromkeys([*stored, *members]):
@@ -242,9 +237,7 @@ class _Job:
         self._seen_bytes = 0
         self.path = reader.paths[0] if len(reader.paths) == 1 else None
 
-    def run(
-        self, decisions: Decisions, writer_options: dict[str, Any], bar: Progress
-    ) -> tuple[Tally, dict[str, int]]:
+    def run(self, decisions: Decisions, writer_options: dict[str, Any], bar: Progress) -> tuple[Tally, dict[str, int]]:
         """Read and write; again where a row contradicts what was decided: once early, once late at most."""
         for _ in range(3):
             self._seen_bytes = 0
@@ -324,14 +317,8 @@ class _Job:
                 else:
                     columns[name], changed = fit_column(chunk.columns[origin], schema[name])
             except FitError as error:
-                hint = (
-                    f"; say what to store with dtypes={{{name!r}: ...}}"
-                    if name not in decisions.wanted
-                    else ""
-                )
-                raise IngestError(
-                    f"{error}{hint}", path=chunk.path, row=chunk.row(error.index), field=name
-                ) from None
+                hint = f"; say what to store with dtypes={{{name!r}: ...}}" if name not in decisions.wanted else ""
+                raise IngestError(f"{error}{hint}", path=chunk.path, row=chunk.row(error.index), field=name) from None
             tally.coerce(name, changed)
         return columns
 
@@ -373,9 +360,7 @@ class _Job:
     def _refuse_empty(self, tally: Tally) -> None:
         refused = tally.num_refused
         told = f"all {refused:,} rows were refused" if refused else "it has none"
-        examples = "".join(
-            f"; {r.reason}, row {r.examples[0][0]}: {r.examples[0][1]}" for r in tally.refusals.values()
-        )
+        examples = "".join(f"; {r.reason}, row {r.examples[0][0]}: {r.examples[0][1]}" for r in tally.refusals.values())
         raise IngestError(f"a source must hold at least one row; {told}{examples}", path=self.path)
 
     def _refuse_empty_parts(self, written: dict[str, int]) -> None:
@@ -388,9 +373,7 @@ class _Job:
                     path=self.path,
                 )
 
-    def summary(
-        self, decisions: Decisions, tally: Tally, written: dict[str, int], seconds: float
-    ) -> ConvertSummary:
+    def summary(self, decisions: Decisions, tally: Tally, written: dict[str, int], seconds: float) -> ConvertSummary:
         datasets = [Dataset(path) for path in self._parts.values()]
         statistics = [dataset.statistics for dataset in datasets]
         fields = []
@@ -401,9 +384,7 @@ class _Job:
             nans = sum(int(np.sum(p.nans)) for p in parts)
             source = _source_text(origin, decisions)
             fields.append(
-                FieldSummary(
-                    field.name, source, _stored_text(field), nulls, nans, tally.coerced.get(field.name, 0)
-                )
+                FieldSummary(field.name, source, _stored_text(field), nulls, nans, tally.coerced.get(field.name, 0))
             )
         total = sum(written.values())
         return ConvertSummary(
@@ -463,9 +444,7 @@ def _parts(destination: Path, split: Mapping[str, float] | None, split_key: str 
     """{part: folder}: flights.fl -> flights.train.fl, flights.test.fl."""
     if split is None:
         if split_key is not None:
-            raise ArgumentError(
-                "split_key has no meaning without split; add split={'train': 0.8, 'test': 0.2}, say"
-            )
+            raise ArgumentError("split_key has no meaning without split; add split={'train': 0.8, 'test': 0.2}, say")
         return {ALL: destination}
     check_fractions(split)
     if destination.suffix == ".fl":
@@ -475,13 +454,7 @@ def _parts(destination: Path, split: Mapping[str, float] | None, split_key: str 
 
 def _check_apart(source: Any, destinations: Iterable[Path]) -> None:
     """The destination must not be the source, lie inside it, or hold it."""
-    paths = (
-        source
-        if isinstance(source, (list, tuple))
-        else [source.path]
-        if isinstance(source, Dataset)
-        else [source]
-    )
+    paths = source if isinstance(source, (list, tuple)) else [source.path] if isinstance(source, Dataset) else [source]
     for path in paths:
         if not isinstance(path, (str, PathLike)):
             continue
@@ -489,9 +462,7 @@ def _check_apart(source: Any, destinations: Iterable[Path]) -> None:
         for destination in destinations:
             target = destination.resolve()
             if target == origin or origin in target.parents or target in origin.parents:
-                raise ArgumentError(
-                    f"the destination must lie apart from the source; {destination} and {path} overlap"
-                )
+                raise ArgumentError(f"the destination must lie apart from the source; {destination} and {path} overlap")
 
 
 def _check_known(name: str, argument: str, known: list[str], path: Path | None) -> None:
@@ -500,9 +471,7 @@ def _check_known(name: str, argument: str, known: list[str], path: Path | None) 
     close = difflib.get_close_matches(str(name), known, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     shown = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
-    raise IngestError(
-        f"{argument} must name columns of the source; {hint}it has {shown}", path=path, field=str(name)
-    )
+    raise IngestError(f"{argument} must name columns of the source; {hint}it has {shown}", path=path, field=str(name))
 
 
 def _source_text(origin: str | tuple[str, ...], decisions: Decisions) -> str:
@@ -515,7 +484,5 @@ def _source_text(origin: str | tuple[str, ...], decisions: Decisions) -> str:
 def _stored_text(field: Field) -> str:
     if field.categories:
         return "category"
-    shape = (
-        " [variable]" if field.variable else f" [{', '.join(map(str, field.shape))}]" if field.shape else ""
-    )
+    shape = " [variable]" if field.variable else f" [{', '.join(map(str, field.shape))}]" if field.shape else ""
     return f"{field.dtype}{shape}"

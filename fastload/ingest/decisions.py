@@ -166,9 +166,7 @@ class Decisions:
     def _learn_categories(self, name: str, column: Column) -> None:
         distinct = self._distinct.setdefault(name, set())
         distinct.update(column.data.categories)
-        if self.keeps_text(name) or (
-            len(distinct) > self.max_categories and self.wanted.get(name) != "category"
-        ):
+        if self.keeps_text(name) or (len(distinct) > self.max_categories and self.wanted.get(name) != "category"):
             self._use_strings(name)
 
     def _use_strings(self, name: str) -> None:

@@ -55,16 +55,12 @@ class CsvReader:
     ) -> None:
         if on_bad_rows not in ("raise", "skip"):
             raise ArgumentError(f'on_bad_rows must be "raise" or "skip", got {on_bad_rows!r}')
-        if delimiter is not None and not (
-            isinstance(delimiter, str) and len(delimiter) == 1 and delimiter.isascii()
-        ):
+        if delimiter is not None and not (isinstance(delimiter, str) and len(delimiter) == 1 and delimiter.isascii()):
             raise ArgumentError(f"a delimiter is one ASCII character, got {delimiter!r}")
         try:
             codec = codecs.lookup(encoding).name
         except LookupError:
-            raise ArgumentError(
-                f"encoding must be one that Python knows, 'latin-1' say; got {encoding!r}"
-            ) from None
+            raise ArgumentError(f"encoding must be one that Python knows, 'latin-1' say; got {encoding!r}") from None
         self.kind, self.paths = "CSV", paths
         self.size_bytes = sum(path.stat().st_size for path in paths)
         self.num_rows = None
@@ -123,17 +119,13 @@ class CsvReader:
             cells = next(csv.reader(io.StringIO(text), delimiter=file.delimiter))
             found = [name or f"column_{i}" for i, name in enumerate(cells)]
             if names and names != found:
-                raise IngestError(
-                    f"all files must have the same header; found {found} after {names}", path=file.path
-                )
+                raise IngestError(f"all files must have the same header; found {found} after {names}", path=file.path)
             names = found
         return names
 
     # --- parsing ---------------------------------------------------------------------------------
 
-    def _parse(
-        self, segment: Segment, decisions: Decisions, tally: Tally
-    ) -> tuple[pa.Table, np.ndarray | None, int]:
+    def _parse(self, segment: Segment, decisions: Decisions, tally: Tally) -> tuple[pa.Table, np.ndarray | None, int]:
         """The segment's records, their row numbers in the file if some were refused, and how many records
         there were."""
         table, ragged, refusal = None, [], None
@@ -174,9 +166,7 @@ class CsvReader:
         nulls = {} if self._null_values is None else {"null_values": self._null_values}
         table = pa.csv.read_csv(
             pa.BufferReader(segment.data),
-            read_options=pa.csv.ReadOptions(
-                column_names=self.names, block_size=BLOCK_BYTES, use_threads=threads
-            ),
+            read_options=pa.csv.ReadOptions(column_names=self.names, block_size=BLOCK_BYTES, use_threads=threads),
             parse_options=pa.csv.ParseOptions(
                 delimiter=segment.file.delimiter or ",",
                 newlines_in_values=segment.quoted_newlines,
@@ -244,13 +234,9 @@ class CsvReader:
         """The type of a column, given what pyarrow inferred for it."""
         kind, asked = column.type, self._wanted.get(name, "")
         if types.is_binary(kind.value_type if types.is_dictionary(kind) else kind):
-            return (
-                pa.string()
-            )  # inferred only where the text is not UTF-8; parsing it as text then says where
+            return pa.string()  # inferred only where the text is not UTF-8; parsing it as text then says where
         if types.is_string(kind) or types.is_dictionary(kind):
-            return (
-                _time_type(column, asked) if asked.startswith("timestamp") else _number_type(column) or kind
-            )
+            return _time_type(column, asked) if asked.startswith("timestamp") else _number_type(column) or kind
         if types.is_floating(kind):
             largest = pa.compute.max(pa.compute.abs(column)).as_py()
             if largest is not None and 2**53 <= largest < 2**70:
@@ -303,11 +289,7 @@ def _wider(old: pa.DataType, new: pa.DataType) -> pa.DataType:
         return new
     if types.is_date(old) and types.is_timestamp(new) and new.tz is None:
         return new
-    if (
-        types.is_timestamp(old)
-        and types.is_timestamp(new)
-        and (old.unit, new.unit, new.tz) == ("s", "ns", old.tz)
-    ):
+    if types.is_timestamp(old) and types.is_timestamp(new) and (old.unit, new.unit, new.tz) == ("s", "ns", old.tz):
         return new
     return old
 

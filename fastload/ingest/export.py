@@ -111,9 +111,7 @@ def _export(
             try:
                 writer.write_batch(batch)
             except pa.ArrowNotImplementedError as error:  # nullable vectors in Parquet, up to pyarrow 22
-                message = (
-                    f"pyarrow {pa.__version__} must be able to write every field to {path.name}; it says: "
-                )
+                message = f"pyarrow {pa.__version__} must be able to write every field to {path.name}; it says: "
                 raise ArgumentError(f"{message}{error}; leave the field out, or use to_arrow") from None
             rows += batch.num_rows
             size_bytes += batch.nbytes

@@ -68,9 +68,7 @@ def npz_sources(path: Path) -> dict[str, ArraySource]:
             with _reading(path, name), archive.open(member) as file:
                 header = _Header.read(file)
             header.check(path, name)
-            sources[name] = header.source(
-                path, lambda stack, member=member: _open_member(path, member, stack), name
-            )
+            sources[name] = header.source(path, lambda stack, member=member: _open_member(path, member, stack), name)
     return sources
 
 
@@ -109,13 +107,9 @@ class _Header:
         if self.dtype.hasobject:
             raise IngestError(_OBJECTS, path=path, field=name)
         if not self.shape:
-            raise IngestError(
-                f"an array must have rows; found a single {self.dtype} value", path=path, field=name
-            )
+            raise IngestError(f"an array must have rows; found a single {self.dtype} value", path=path, field=name)
 
-    def source(
-        self, path: Path, open_file: Callable[[ExitStack], BinaryIO], name: str | None = None
-    ) -> ArraySource:
+    def source(self, path: Path, open_file: Callable[[ExitStack], BinaryIO], name: str | None = None) -> ArraySource:
         """Rows read in order from a file that begins with this header."""
 
         def open_rows(stack: ExitStack) -> Rows:

@@ -96,11 +96,7 @@ class Progress:
     def show(self) -> None:
         self._shown_s = time.perf_counter()
         seconds = self._shown_s - self._start_s
-        self._show(
-            ProgressState(
-                self.label, self._rows, self._size_bytes, self.total_rows, self.total_bytes, seconds
-            )
-        )
+        self._show(ProgressState(self.label, self._rows, self._size_bytes, self.total_rows, self.total_bytes, seconds))
 
 
 @contextmanager

@@ -61,9 +61,7 @@ class BareSegment:
             message = self._ragged_message(next(row for row in self.ragged if row.record == record), line)
         else:
             message = _cell_message(name, self.columns[name][failing[name][0]], self.column_types[name], line)
-        raise IngestError(
-            message, path=self.segment.file.path, row=self.segment.first_row + record, field=name
-        )
+        raise IngestError(message, path=self.segment.file.path, row=self.segment.first_row + record, field=name)
 
     def leave_out(self, tally: Tally) -> tuple[pa.Table, np.ndarray]:
         """The records that can be read, and their row numbers in the file; `tally` counts the others."""
@@ -84,9 +82,7 @@ class BareSegment:
         for indices in failing.values():
             keep[indices] = False
         mask = pa.array(keep)
-        kept = {
-            name: text_to(self.columns[name].filter(mask), kind) for name, kind in self.column_types.items()
-        }
+        kept = {name: text_to(self.columns[name].filter(mask), kind) for name, kind in self.column_types.items()}
         return pa.table(kept), self.segment.first_row + self.records[keep]
 
     def _failing(self, find: Callable[[pa.Array, pa.DataType], list[int]]) -> dict[str, list[int]]:

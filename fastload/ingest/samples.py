@@ -57,10 +57,7 @@ class SamplesReader:
         start, step = 0, FIRST_CHUNK_ROWS
         while start < self.num_rows:
             stop = min(start + step, self.num_rows)
-            samples = [
-                self._fields(sample, start + i)
-                for i, sample in enumerate(self._get(list(range(start, stop))))
-            ]
+            samples = [self._fields(sample, start + i) for i, sample in enumerate(self._get(list(range(start, stop))))]
             chunk = Chunk({}, stop - start, start, 0)
             for name in self.names:
                 if name in self._chosen:
@@ -93,26 +90,20 @@ class SamplesReader:
         except IngestError:
             raise
         except Exception as error:
-            raise IngestError(
-                f"the data set must give every row; it raised {_told(error)}", row=rows[0]
-            ) from error
+            raise IngestError(f"the data set must give every row; it raised {_told(error)}", row=rows[0]) from error
         samples = []
         for row in rows:
             try:
                 samples.append(self._source[row])
             except Exception as error:
-                raise IngestError(
-                    f"the data set must give every row; it raised {_told(error)}", row=row
-                ) from error
+                raise IngestError(f"the data set must give every row; it raised {_told(error)}", row=row) from error
         return samples
 
     def _fields(self, sample: Any, row: int) -> dict[str, Any]:
         fields = dict(_flatten(sample, "", self._given_names))
         if self.names and fields.keys() != set(self.names):
             different = sorted(fields.keys() ^ set(self.names))
-            raise IngestError(
-                f"every sample must have the same members; this one differs in {different}", row=row
-            )
+            raise IngestError(f"every sample must have the same members; this one differs in {different}", row=row)
         return fields
 
 
@@ -193,9 +184,7 @@ def _arrays(present: list[tuple[int, Any]]) -> tuple[list[np.ndarray], list[str]
 
 
 def _is_time(value: Any) -> bool:
-    return isinstance(value, (datetime, np.datetime64)) or (
-        isinstance(value, np.ndarray) and value.dtype.kind == "M"
-    )
+    return isinstance(value, (datetime, np.datetime64)) or (isinstance(value, np.ndarray) and value.dtype.kind == "M")
 
 
 def _common_dtype(present: list[tuple[int, Any]], arrays: list[np.ndarray], dtypes: list[str]) -> str:
@@ -211,9 +200,7 @@ def _common_dtype(present: list[tuple[int, Any]], arrays: list[np.ndarray], dtyp
 def _same_kind(present: list[tuple[int, Any]], kind: type) -> None:
     for index, value in present:
         if not isinstance(value, kind):
-            raise FitError(
-                f"a column must keep one type; found {kind.__name__} and then {type(value).__name__}", index
-            )
+            raise FitError(f"a column must keep one type; found {kind.__name__} and then {type(value).__name__}", index)
 
 
 def _flatten(sample: Any, prefix: str, names: list[str] | None) -> Iterator[tuple[str, Any]]:

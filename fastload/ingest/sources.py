@@ -75,11 +75,7 @@ def open_source(source: Any, options: SourceOptions, wanted: dict[str, str], max
     """
     if isinstance(source, (str, PathLike)):
         return _open_paths(*_find_files(Path(source)), options, wanted, max_categories)
-    if (
-        isinstance(source, (list, tuple))
-        and source
-        and all(isinstance(part, (str, PathLike)) for part in source)
-    ):
+    if isinstance(source, (list, tuple)) and source and all(isinstance(part, (str, PathLike)) for part in source):
         paths = [Path(part) for part in source]
         for path in paths:
             _must_be_file(path)
@@ -127,9 +123,7 @@ class DatasetReader:
             columns = {}
             for name in self._chosen:
                 field = self._dataset.schema[name]
-                columns[name] = Column(
-                    batch[name], field.dtype, "dictionary" if field.categories else field.dtype
-                )
+                columns[name] = Column(batch[name], field.dtype, "dictionary" if field.categories else field.dtype)
             num_rows = next(iter(columns.values())).num_rows
             row += num_rows
             bytes_read = self.size_bytes * row // max(1, self.num_rows)
@@ -231,13 +225,9 @@ def _find_files(path: Path) -> tuple[list[Path], Path | None]:
         _must_be_file(path)
         return [path], None
     if (path / "manifest.json").is_file():
-        raise IngestError(
-            "this is a fastload data set already; give fastload.open(path) to write it anew", path=path
-        )
+        raise IngestError("this is a fastload data set already; give fastload.open(path) to write it anew", path=path)
     hidden = lambda file: any(part.startswith((".", "_")) for part in file.relative_to(path).parts)  # noqa: E731
     files = sorted(file for file in path.rglob("*") if file.is_file() and not hidden(file))
     if not files:
-        raise IngestError(
-            f"a folder must hold files to convert ({', '.join(SUPPORTED)}); found none", path=path
-        )
+        raise IngestError(f"a folder must hold files to convert ({', '.join(SUPPORTED)}); found none", path=path)
     return files, path

@@ -127,16 +127,12 @@ class ConvertSummary:
 
     def __str__(self) -> str:
         written = sum(self.rows_written.values())
-        lines = [
-            f"{self.kind}: {self.rows_read:,} rows read, {written:,} written, {self.rows_refused:,} refused"
-        ]
+        lines = [f"{self.kind}: {self.rows_read:,} rows read, {written:,} written, {self.rows_refused:,} refused"]
         for refusal in self.refusals:
             lines.append(f"  refused {refusal.num_rows:,}: {refusal.reason}")
             lines += [f"    row {row:,}: {text}" for row, text in refusal.examples]
         header = ("field", "source", "stored", "nulls", "NaN", "rounded")
-        rows = [
-            (f.name, f.source, f.stored, f"{f.nulls:,}", f"{f.nans:,}", f"{f.coerced:,}") for f in self.fields
-        ]
+        rows = [(f.name, f.source, f.stored, f"{f.nulls:,}", f"{f.nans:,}", f"{f.coerced:,}") for f in self.fields]
         lines += format_table(header, rows, right=(3, 4, 5))
         lines += [f"note: {note}" for note in self.notes]
         rate = written / self.seconds if self.seconds > 0 else float("inf")
@@ -146,9 +142,7 @@ class ConvertSummary:
         return "\n".join(lines)
 
 
-def format_table(
-    header: tuple[str, ...], rows: list[tuple[str, ...]], right: tuple[int, ...] = ()
-) -> list[str]:
+def format_table(header: tuple[str, ...], rows: list[tuple[str, ...]], right: tuple[int, ...] = ()) -> list[str]:
     """Lines of a text table, columns as wide as needed (cells cut at 40).
 
     >>> print("\\n".join(format_table(("name", "n"), [("rows", "12")], right=(1,))))

@@ -51,9 +51,7 @@ class _TableReader:
         self.nullable: set[str] = set()
         self._chosen: set[str] | None = None
         self._schema = _unify(schemas, paths)
-        self._tops = {
-            flat: field.name for field in self._schema for flat in _flat_names(field.name, field.type)
-        }
+        self._tops = {flat: field.name for field in self._schema for flat in _flat_names(field.name, field.type)}
         flat_names = [flat for field in self._schema for flat in _flat_names(field.name, field.type)]
         check_names(flat_names, paths[0] if paths else None)
         self.names = flat_names
@@ -208,9 +206,7 @@ class MemoryReader(_TableReader):
         row = 0
         for batch in self._table.to_batches():
             for part in self._slices(batch):
-                yield chunk_of_arrays(
-                    self._arrays(part, None, row), decisions, first_row=row, bytes_read=0, path=None
-                )
+                yield chunk_of_arrays(self._arrays(part, None, row), decisions, first_row=row, bytes_read=0, path=None)
                 row += len(part)
 
 
@@ -230,9 +226,7 @@ def _open_ipc(path: Path) -> pa.ipc.RecordBatchFileReader | pa.ipc.RecordBatchSt
     head = source.read(6)
     source.seek(0)
     if head[:4] == b"FEA1":
-        raise pa.ArrowInvalid(
-            "Feather version 1 is not read; write it anew with pyarrow.feather.write_feather"
-        )
+        raise pa.ArrowInvalid("Feather version 1 is not read; write it anew with pyarrow.feather.write_feather")
     return pa.ipc.open_file(source) if head == b"ARROW1" else pa.ipc.open_stream(source)
 
 
@@ -272,9 +266,7 @@ def _nullable_columns(file: object) -> set[str]:
     return nullable
 
 
-def _partitions(
-    paths: list[Path], root: Path | None, names: list[str]
-) -> dict[str, tuple[list[object], pa.DataType]]:
+def _partitions(paths: list[Path], root: Path | None, names: list[str]) -> dict[str, tuple[list[object], pa.DataType]]:
     """Columns told by folder names such as "year=2013": {name: (value for each file, type)}."""
     told = [
         dict(part.split("=", 1) for part in path.relative_to(root).parts[:-1] if "=" in part) if root else {}

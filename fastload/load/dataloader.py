@@ -18,7 +18,6 @@ from torch.utils.data._utils.pin_memory import pin_memory as pin
 
 from fastload import _core
 from fastload.block.batch import name_columns, split_rows
-from fastload.block.dataset import RowAccess
 from fastload.block.threads import default_threads
 from fastload.errors import ArgumentError
 from fastload.load.convert import to_batch
@@ -212,6 +211,7 @@ class DataLoader(TorchDataLoader[_T_co]):
         schema, as_tuple = self._rows.schema, self._rows.as_tuple
         collate = self.collate_fn
         if collate is None or collate is default_collate:
+
             def make(parts: Any) -> Any:
                 return to_batch(schema, parts, as_list=as_tuple)
         else:
@@ -257,10 +257,12 @@ class DataLoader(TorchDataLoader[_T_co]):
         return self._last.stats()
 
 
-def _check_options(
-    native: bool, batch_size: Any, prefetch_factor: Any, seed: Any, memory_bytes: Any
-) -> None:
-    if native and batch_size is not None and (isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer))):
+def _check_options(native: bool, batch_size: Any, prefetch_factor: Any, seed: Any, memory_bytes: Any) -> None:
+    if (
+        native
+        and batch_size is not None
+        and (isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)))
+    ):
         raise ArgumentError(f"batch_size must be an integer, got {batch_size!r}")
     if prefetch_factor is not None and prefetch_factor < 1:
         raise ArgumentError(f"prefetch_factor must be at least 1, got {prefetch_factor}")
@@ -275,7 +277,7 @@ def _draw(generator: torch.Generator | None) -> int:
 
 
 def _native_order(loader: DataLoader) -> str | None:
-    """"shuffle" or "file" where the sampler is one whose order the engine makes itself; else None."""
+    """ "shuffle" or "file" where the sampler is one whose order the engine makes itself; else None."""
     batches = loader.batch_sampler
     if type(batches) is not BatchSampler:
         return None

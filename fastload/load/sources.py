@@ -27,7 +27,11 @@ def to_rows(dataset: Any) -> tuple[Any, RowAccess | None]:
     if isinstance(dataset, Mapping) and all(isinstance(name, str) for name in dataset):
         rows = MemoryDataset({name: _to_numpy(c) for name, c in dataset.items()})
         return rows, rows
-    if isinstance(dataset, (tuple, list)) and dataset and all(isinstance(c, (np.ndarray, torch.Tensor)) for c in dataset):
+    if (
+        isinstance(dataset, (tuple, list))
+        and dataset
+        and all(isinstance(c, (np.ndarray, torch.Tensor)) for c in dataset)
+    ):
         if len({len(c) for c in dataset if c.ndim}) == 1 and all(_is_column(c) for c in dataset):
             rows = _tuple_rows(dataset)
             return rows, rows

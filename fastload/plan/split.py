@@ -41,9 +41,7 @@ def check_fractions(fractions: Mapping[str, float]) -> None:
             raise ArgumentError(f"split {name!r}: a share must be above 0 and at most 1, got {share!r}")
     total = math.fsum(fractions.values())
     if abs(total - 1) > 1e-9:
-        raise ArgumentError(
-            f"the shares of a split must sum to 1 (within 1e-9), got {total!r} for {dict(fractions)!r}"
-        )
+        raise ArgumentError(f"the shares of a split must sum to 1 (within 1e-9), got {total!r} for {dict(fractions)!r}")
 
 
 def split_rows(first_row: int, num_rows: int, fractions: Mapping[str, float], *, seed: int = 0) -> np.ndarray:
@@ -71,9 +69,7 @@ def split_rows(first_row: int, num_rows: int, fractions: Mapping[str, float], *,
     return _place(_mix(_mix(_seed(seed)) + rows * GOLDEN), fractions)
 
 
-def split_keys(
-    keys: np.ndarray | Ragged | Categorical, fractions: Mapping[str, float], *, seed: int = 0
-) -> np.ndarray:
+def split_keys(keys: np.ndarray | Ragged | Categorical, fractions: Mapping[str, float], *, seed: int = 0) -> np.ndarray:
     """The split of rows by their key: equal keys always land in the same split.
 
     Parameters
@@ -147,9 +143,7 @@ def _hash_array(keys: np.ndarray, start: np.ndarray) -> np.ndarray:
     if keys.ndim != 1:
         raise DtypeError(f"a key must be one value a row, got an array of shape {keys.shape}")
     if keys.dtype.kind in "US":
-        return _hash_text(
-            Ragged.from_rows(keys.tolist(), "string" if keys.dtype.kind == "U" else "bytes"), start
-        )
+        return _hash_text(Ragged.from_rows(keys.tolist(), "string" if keys.dtype.kind == "U" else "bytes"), start)
     if keys.dtype.kind in "biu":
         return _mix(_mix(_integers(keys) ^ start))
     if keys.dtype.kind == "f":
@@ -174,13 +168,9 @@ def _hash_text(text: Ragged, start: np.ndarray) -> np.ndarray:
     rows = np.flatnonzero(lengths > 0)
     done = 0
     while len(rows):
-        words = (
-            padded[(text.offsets[rows] + done)[:, None] + np.arange(8)].view("<u8")[:, 0].astype(np.uint64)
-        )
+        words = padded[(text.offsets[rows] + done)[:, None] + np.arange(8)].view("<u8")[:, 0].astype(np.uint64)
         left = np.minimum(lengths[rows] - done, 8).astype(np.uint64)
-        words &= np.uint64(0xFFFFFFFFFFFFFFFF) >> (
-            np.uint64(64) - left * np.uint64(8)
-        )  # what follows is a neighbour
+        words &= np.uint64(0xFFFFFFFFFFFFFFFF) >> (np.uint64(64) - left * np.uint64(8))  # what follows is a neighbour
         hashes[rows] = _mix(hashes[rows] * GOLDEN ^ words)
         done += 8
         rows = rows[lengths[rows] > done]

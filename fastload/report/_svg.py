@@ -176,9 +176,7 @@ class Drawing:
     def line(self, x1: float, y1: float, x2: float, y2: float, class_: str, **attributes: object) -> None:
         self.add("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=class_, **attributes)
 
-    def text(
-        self, x: float, y: float, text: str, class_: str = "", anchor: str = "", hover: str = ""
-    ) -> None:
+    def text(self, x: float, y: float, text: str, class_: str = "", anchor: str = "", hover: str = "") -> None:
         written = f' class="{class_}"' if class_ else ""
         written += f' text-anchor="{anchor}"' if anchor else ""
         inner = escape(text) + (f"<title>{escape(hover)}</title>" if hover else "")

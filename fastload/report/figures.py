@@ -83,9 +83,7 @@ def bar_chart(
     True
     """
     _require_some(bars, "bars")
-    require_finite(
-        (v for b in bars for v in (b.value, b.low, b.high) if v is not None), "a bar's value", at_least=0
-    )
+    require_finite((v for b in bars for v in (b.value, b.low, b.high) if v is not None), "a bar's value", at_least=0)
     drawing = Drawing(title, description)
     texts = [value_text(b.value) for b in bars]
     left = _labels_width([b.label for b in bars], drawing.width)
@@ -140,9 +138,7 @@ def stacked_bar_chart(
     _require_parts(parts)
     for stack in stacks:
         if len(stack.values) != len(parts):
-            message = (
-                f"stack {stack.label!r} must hold one value per part ({len(parts)}), got {len(stack.values)}"
-            )
+            message = f"stack {stack.label!r} must hold one value per part ({len(parts)}), got {len(stack.values)}"
             raise ShapeError(message)
         require_finite(stack.values, f"a value of stack {stack.label!r}", at_least=0)
     drawing = Drawing(title, description)
@@ -209,9 +205,7 @@ def line_chart(
                 raise ShapeError(message)
         require_finite(s.x, f"an x of series {s.name!r}")
     xs = [x for s in series for x in s.x]
-    ys = [
-        y for s in series for values in (s.y, s.low or (), s.high or ()) for y in values if math.isfinite(y)
-    ]
+    ys = [y for s in series for values in (s.y, s.low or (), s.high or ()) for y in values if math.isfinite(y)]
     _require_some(ys, "finite values of y")
     drawing = Drawing(title, description)
     if len(series) > 1:

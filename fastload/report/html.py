@@ -88,8 +88,7 @@ def page(title: str, lead: str, sections: Sequence[Section], *, footer: str = ""
     True
     """
     body = "".join(
-        f"<section><h2>{escape(s.heading)}</h2>{''.join(_part(part) for part in s.parts)}</section>"
-        for s in sections
+        f"<section><h2>{escape(s.heading)}</h2>{''.join(_part(part) for part in s.parts)}</section>" for s in sections
     )
     end = f"<footer>{escape(footer)}</footer>" if footer else ""
     return (
@@ -134,9 +133,7 @@ def _table(table: Table) -> str:
     align = table.align or "l" + "r" * (columns - 1)
     if len(align) != columns or any(len(row) != columns for row in table.rows):
         lengths = sorted({len(row) for row in table.rows})
-        message = (
-            f"a table of {columns} columns must have rows and align of that length, got {lengths}, {align!r}"
-        )
+        message = f"a table of {columns} columns must have rows and align of that length, got {lengths}, {align!r}"
         raise ShapeError(message)
 
     def cells(values: Sequence[object], tag: str) -> str:

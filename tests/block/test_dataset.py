@@ -77,7 +77,20 @@ def test_threads_may_share_a_data_set(small):
     assert batches == [[3 * i, 3 * (99 - i)] for i in range(100)]
 
 
-DTYPES = ["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64"]
+DTYPES = [
+    "bool",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "float16",
+    "float32",
+    "float64",
+]
 
 
 @settings(max_examples=60, deadline=None)
@@ -275,7 +288,11 @@ def columns(**changed):
         ({"text": ["a", b"b"]}, errors.DtypeError, "row 1 is a bytes"),
         ({"c": ["u", 1]}, errors.DtypeError, r"holds categories \(str\), got a int"),
         ({"c": np.zeros(2, np.int32)}, errors.DtypeError, "give str or a Categorical"),
-        ({"c": fl.Categorical(np.array([0, 2]), ["u", "v"])}, errors.SchemaError, r"must lie in 0 \.\. 1, got 0 \.\. 2"),
+        (
+            {"c": fl.Categorical(np.array([0, 2]), ["u", "v"])},
+            errors.SchemaError,
+            r"must lie in 0 \.\. 1, got 0 \.\. 2",
+        ),
         ({"y": np.zeros(2)}, errors.UnknownFieldError, "unknown 'y'"),
     ],
 )

@@ -111,9 +111,7 @@ def damage(folder: Path, seed: int) -> Counter[str]:
         trial("sector", whole[:start] + bytes(len(whole[start : start + 512])) + whole[start + 512 :])
         trial("cut", whole[: rng.randrange(len(whole))])
         start, size = rng.randrange(len(whole)), rng.randrange(1, 100)
-        trial(
-            "burst", whole[:start] + rng.randbytes(len(whole[start : start + size])) + whole[start + size :]
-        )
+        trial("burst", whole[:start] + rng.randbytes(len(whole[start : start + size])) + whole[start + size :])
         trial("longer", whole + rng.choice([bytes(64), rng.randbytes(size), whole[-64:], whole]))
         trial("hole", whole[:start] + whole[start + size :])
     for size in [*range(0, 200), *range(len(whole) - 200, len(whole))]:
@@ -216,9 +214,7 @@ def test_foreign_files_are_refused(tmp_path: Path, kind: str, which: str) -> Non
     assert found not in ("same", "silent")
 
 
-@pytest.mark.parametrize(
-    "content", ["", "{}", "[]", "null", "not json", '{"crc32c": "00000000", }', "[" * 100_000]
-)
+@pytest.mark.parametrize("content", ["", "{}", "[]", "null", "not json", '{"crc32c": "00000000", }', "[" * 100_000])
 def test_foreign_manifests_are_refused(tmp_path: Path, content: str) -> None:
     folder = make(tmp_path / "a.fl")
     (folder / "manifest.json").write_text(content)
@@ -249,9 +245,7 @@ def read_by_batches(dataset: fl.Dataset) -> None:
 
 
 def load(dataset: fl.Dataset, num_workers: int, shuffle: bool) -> None:
-    for _ in fl.DataLoader(
-        dataset, batch_size=50, num_workers=num_workers, shuffle=shuffle, memory_bytes=1 << 20
-    ):
+    for _ in fl.DataLoader(dataset, batch_size=50, num_workers=num_workers, shuffle=shuffle, memory_bytes=1 << 20):
         pass
 
 
@@ -507,9 +501,7 @@ def mutate(folder: Path, seed: int, trials: int) -> Counter[str]:
                 [(8, 120), (patient.tail + 8, patient.tail + 56)] + [(h, h + 600) for h in heads] * 3
             )
             place = rng.randrange(start, min(end, patient.tail + 56) - size) // size * size
-            value = rng.choice(
-                [0, 1, 2, 127, 255, 256, 1 << 15, 1 << 28, 1 << 31, 1 << 32, 1 << 48, 1 << 63, -1, -64]
-            )
+            value = rng.choice([0, 1, 2, 127, 255, 256, 1 << 15, 1 << 28, 1 << 31, 1 << 32, 1 << 48, 1 << 63, -1, -64])
             patient.put(place, form, (value + rng.randrange(-1, 2)) % (1 << 8 * size))
         patient.repair(heads)
         patient.save()
@@ -562,11 +554,7 @@ def test_a_manifest_of_a_newer_version_is_refused(tmp_path: Path) -> None:
         {"generation": "first"},
         {"schema": []},
         {"schema": [{"name": "x"}]},
-        {
-            "schema": [
-                {"name": "x", "dtype": ["int8"], "shape": [], "variable": 0, "nullable": 0, "categories": 0}
-            ]
-        },
+        {"schema": [{"name": "x", "dtype": ["int8"], "shape": [], "variable": 0, "nullable": 0, "categories": 0}]},
         {"shards": []},
         {"shards": [], "rows": 0},
         {"shards": {}},
@@ -581,9 +569,7 @@ def test_manifests_that_make_no_sense_are_refused(tmp_path: Path, change: dict[s
         fl.open(folder)
 
 
-@pytest.mark.parametrize(
-    "name", ["/etc/passwd", "../b.fl/x.flb", ".flb", "x.flb/", "a" * 90 + ".flb", 7, None]
-)
+@pytest.mark.parametrize("name", ["/etc/passwd", "../b.fl/x.flb", ".flb", "x.flb/", "a" * 90 + ".flb", 7, None])
 def test_a_manifest_names_no_files_elsewhere(tmp_path: Path, name: object) -> None:
     folder = make(tmp_path / "a.fl")
     manifest = json.loads((folder / "manifest.json").read_bytes())

@@ -340,9 +340,7 @@ def kind_of(numbers: np.ndarray) -> str:
     return {"b": "u"}.get(numbers.dtype.kind, numbers.dtype.kind)
 
 
-def check_summary(
-    found: dict[str, Any], numbers: np.ndarray, column_nulls: int, nulls: int | None = None
-) -> None:
+def check_summary(found: dict[str, Any], numbers: np.ndarray, column_nulls: int, nulls: int | None = None) -> None:
     """`found` : count, nulls, nans, infinities, min, max, mean, and m2 or std. `nulls` : where those of the
     whole field are told instead of the column's."""
     finite = numbers[np.isfinite(numbers)].astype(np.float64)

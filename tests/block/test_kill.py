@@ -25,9 +25,7 @@ from children import CONTEXT, call, start
 import fastload as fl
 from fastload import errors
 
-SCHEMA = fl.Schema(
-    [fl.Field("version", "int64"), fl.Field("x", "float32", (16,)), fl.Field("text", "string")]
-)
+SCHEMA = fl.Schema([fl.Field("version", "int64"), fl.Field("x", "float32", (16,)), fl.Field("text", "string")])
 ROWS, CALLS = 100, 20  # of each append, and of appends for one version
 
 
@@ -163,9 +161,7 @@ def write_until_interrupted(folder: Path, begun: Connection, options: dict[str, 
 
 @pytest.mark.parametrize("codec", ["raw", "lz4", "lz4hc"])
 @pytest.mark.parametrize("exists", [False, True])
-def test_ctrl_c_ends_a_writer_within_a_second_and_leaves_nothing(
-    tmp_path: Path, codec: str, exists: bool
-) -> None:
+def test_ctrl_c_ends_a_writer_within_a_second_and_leaves_nothing(tmp_path: Path, codec: str, exists: bool) -> None:
     folder, options = tmp_path / "a.fl", {"codec": codec, "shard_bytes": 4 << 20, "overwrite": exists}
     if exists:
         write(folder, 1)
@@ -245,9 +241,7 @@ def failing_calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("no C compiler to build the library that makes system calls fail")
     library = tmp_path_factory.mktemp("shim") / "failing_calls.so"
     source = Path(__file__).with_name("failing_calls.c")
-    subprocess.run(
-        [compiler, "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", library, source, "-ldl"], check=True
-    )
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", library, source, "-ldl"], check=True)
     return library
 
 
@@ -282,11 +276,9 @@ def fail_each_call(library: str, parent: str, error: str) -> None:
             where = f"{how}, call {n}: {outcome}: {message}"
             assert parent in message, where
             assert outcome in ("written", "DiskFullError", "FileIOError"), where
-            assert (
-                versions_in(folder) == after
-                if outcome == "written"
-                else versions_in(folder) in (before, after)
-            ), where
+            assert versions_in(folder) == after if outcome == "written" else versions_in(folder) in (before, after), (
+                where
+            )
             # Where the last sync failed the old files stay: without it the old manifest may come back.
             assert strays_in(folder) <= (old if versions_in(folder) == after else set()), where
             assert folder.exists() or how == "new", where
@@ -324,9 +316,7 @@ def run_with(library: Path, function: Callable[..., None], *arguments: str) -> s
 
 
 @pytest.mark.parametrize("error", ["ENOSPC", "EIO"])
-def test_any_call_that_the_disk_refuses_is_a_named_error(
-    tmp_path: Path, failing_calls: Path, error: str
-) -> None:
+def test_any_call_that_the_disk_refuses_is_a_named_error(tmp_path: Path, failing_calls: Path, error: str) -> None:
     outcomes = run_with(failing_calls, fail_each_call, str(tmp_path), error)
     assert ("DiskFullError" in outcomes) == (error != "EIO"), outcomes
     assert ("FileIOError" in outcomes) or error != "EIO", outcomes

@@ -151,9 +151,7 @@ def test_overrides_and_packs(load, small_chunks):
     assert [(f.name, f.dtype, f.shape) for f in schema] == [("x", "float32", (2,)), ("t", "int8", ())]
     assert stored["t"] == [1, 2] * 10
     assert np.array_equal(stored["x"], np.stack([source["a"], source["b"]], 1).astype("float32"))
-    assert {f.name: f.coerced for f in summary.fields}["x"] == int(
-        np.sum(source["b"] != source["b"].astype("float32"))
-    )
+    assert {f.name: f.coerced for f in summary.fields}["x"] == int(np.sum(source["b"] != source["b"].astype("float32")))
 
 
 # --- bad input ------------------------------------------------------------------------------------
@@ -180,9 +178,7 @@ def test_pickles_are_never_read(tmp_path):
         convert(tmp_path / "b.npy", tmp_path / "t.fl")
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"\x93NUMPY", b"\x93NUMPY\x01\x00v\x00{'descr': '<f8'", b"no array"]
-)
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"\x93NUMPY\x01\x00v\x00{'descr': '<f8'", b"no array"])
 def test_foreign_npy(tmp_path, content):
     (tmp_path / "a.npy").write_bytes(content)
     with pytest.raises(IngestError, match=r"whole NumPy file|never read here"):

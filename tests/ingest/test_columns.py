@@ -67,9 +67,7 @@ def test_bfloat16_is_the_nearest(values):
     bits, _ = cast_values(values, "float32", "bfloat16")
     here = cast_values(bits, "bfloat16", "float32")[0].astype(float)
     for step in (-1, 1):
-        there = cast_values((bits.astype(np.int32) + step).astype(np.uint16), "bfloat16", "float32")[
-            0
-        ].astype(float)
+        there = cast_values((bits.astype(np.int32) + step).astype(np.uint16), "bfloat16", "float32")[0].astype(float)
         closer = np.abs(there - values) < np.abs(here - values)
         assert not np.any(closer & np.isfinite(there))
 
@@ -100,9 +98,7 @@ def test_packing_puts_nan_for_missing_and_keeps_order():
         ("d", Column(np.array([2**24 + 1, 0]), "int64", "int64")),
     ]
     packed, rounded = pack_columns(columns, "float32")
-    assert np.array_equal(
-        packed, np.array([[1, 1, np.nan, 2**24], [np.nan, 0, np.nan, 0]], "float32"), equal_nan=True
-    )
+    assert np.array_equal(packed, np.array([[1, 1, np.nan, 2**24], [np.nan, 0, np.nan, 0]], "float32"), equal_nan=True)
     assert rounded == 1
 
 
@@ -171,8 +167,6 @@ def test_text_and_numbers_become_each_other():
 
 
 def test_a_row_without_elements_has_no_fixed_shape():
-    assert Column(np.zeros((2, 0)), "float64", "float64").natural_field("f") == Field(
-        "f", "float64", variable=True
-    )
+    assert Column(np.zeros((2, 0)), "float64", "float64").natural_field("f") == Field("f", "float64", variable=True)
     with pytest.raises(IngestError, match="at least one element"):
         Column(np.zeros((2, 3, 0)), "float64", "float64").natural_field("f")

@@ -209,9 +209,7 @@ def test_pyarrow_missing(table, tmp_path):
         except MissingExtraError as error:
             print(error)
     """
-    out = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True
-    )
+    out = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
     assert out.stdout.count('pip install "fastload[arrow]"') == 2
     assert issubclass(MissingExtraError, ImportError)
 

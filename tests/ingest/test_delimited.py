@@ -153,10 +153,7 @@ def test_nameless_columns_get_a_name(csv, read_back, tmp_path):
 
 def test_many_segments_give_the_same_as_one(csv, read_back, tmp_path, small_segments):
     """Records with quoted newlines, doubled quotes and stray quotes, cut wherever a segment ends."""
-    rows = [
-        (i, f'say "{i}"\nand, so' if i % 3 else f'{i}" pipe' if i == 300 else "plain", i / 4)
-        for i in range(400)
-    ]
+    rows = [(i, f'say "{i}"\nand, so' if i % 3 else f'{i}" pipe' if i == 300 else "plain", i / 4) for i in range(400)]
 
     def quote(text):
         return '"' + text.replace('"', '""') + '"' if "\n" in text else text
@@ -197,9 +194,7 @@ LATER = "".join(f"{i},{i},w{i % 3},2020-01-01T00:00:00,\n" for i in range(200))
         ("1,7,w0,2020-01-01T00:00:00,word", "e", "word", "int32", True),
     ],
 )
-def test_a_later_row_widens_the_field(
-    csv, read_back, tmp_path, small_segments, row, field, value, dtype, nullable
-):
+def test_a_later_row_widens_the_field(csv, read_back, tmp_path, small_segments, row, field, value, dtype, nullable):
     summary = csv("a,b,w,t,e\n" + LATER + row + "\n")
     values = read_back(tmp_path / "t.fl")
     assert values[field][-1] == value
@@ -329,9 +324,7 @@ def test_skipped_rows_are_counted_with_reasons_and_examples(csv, read_back, tmp_
     lines[251] = "251"
     lines[20] = "20,1.5,w0,extra"
     lines[299] = "x,y,z"
-    summary = csv(
-        "a,b,c\n" + "\n".join(lines) + "\n", on_bad_rows="skip", dtypes={"a": "int64", "b": "float64"}
-    )
+    summary = csv("a,b,c\n" + "\n".join(lines) + "\n", on_bad_rows="skip", dtypes={"a": "int64", "b": "float64"})
     assert (summary.rows_read, summary.rows_written["all"], summary.rows_refused) == (300, 296, 4)
     told = {r.reason: (r.num_rows, r.examples) for r in summary.refusals}
     assert told == {
@@ -344,9 +337,7 @@ def test_skipped_rows_are_counted_with_reasons_and_examples(csv, read_back, tmp_
 
 
 def test_all_rows_refused_is_an_error(csv, tmp_path):
-    with pytest.raises(
-        IngestError, match="all 2 rows were refused; column 'a' must hold int64 values, row 0: 'x'"
-    ):
+    with pytest.raises(IngestError, match="all 2 rows were refused; column 'a' must hold int64 values, row 0: 'x'"):
         csv("a\nx\ny\n", dtypes={"a": "int64"}, on_bad_rows="skip")
     assert not list(tmp_path.glob("*.fl"))
 

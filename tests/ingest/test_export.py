@@ -44,9 +44,7 @@ def tables(draw):
                     (pa.list_(number, 3), st.lists(number_values(dtype), min_size=3, max_size=3)),
                     (
                         pa.list_(pa.list_(number, 2), 2),
-                        st.lists(
-                            st.lists(number_values(dtype), min_size=2, max_size=2), min_size=2, max_size=2
-                        ),
+                        st.lists(st.lists(number_values(dtype), min_size=2, max_size=2), min_size=2, max_size=2),
                     ),
                 ]
             )
@@ -88,8 +86,7 @@ def test_round_trip(tmp_path, table, through, block_bytes):
         feather.write_feather(table, source, chunksize=5)
     elif through == "parquet":
         nested = any(
-            pa.types.is_fixed_size_list(f.type) and pa.types.is_fixed_size_list(f.type.value_type)
-            for f in table.schema
+            pa.types.is_fixed_size_list(f.type) and pa.types.is_fixed_size_list(f.type.value_type) for f in table.schema
         )
         if not nested:  # pyarrow does not read those back from Parquet
             source = tmp_path / "in.parquet"

@@ -43,9 +43,7 @@ def test_state_without_totals():
     assert str(state) == "convert  5 rows  0 rows/s"
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (3599, "59:59"), (3600, "1:00:00")]
-)
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (3599, "59:59"), (3600, "1:00:00")])
 def test_format_seconds(seconds, text):
     assert format_seconds(seconds) == text
 

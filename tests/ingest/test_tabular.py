@@ -129,9 +129,7 @@ def test_garbage_under_missing_values_is_not_stored(load):
 @pytest.mark.parametrize("source", SOURCES)
 def test_sources_agree(load, source):
     rows = 23
-    table = pa.table(
-        {"i": range(rows), "x": [None, *np.arange(rows - 1) / 4], "t": [f"w{i % 3}" for i in range(rows)]}
-    )
+    table = pa.table({"i": range(rows), "x": [None, *np.arange(rows - 1) / 4], "t": [f"w{i % 3}" for i in range(rows)]})
     schema, values, summary = load(table, source)
     assert values == table.to_pydict()
     assert [f.nullable for f in schema] == [False, True, False]

@@ -451,7 +451,9 @@ def test_too_small_a_budget_says_what_is_needed(dataset):
     loader = fl.DataLoader(dataset, batch_size=10, shuffle=True, memory_bytes=100)
     if dataset.field_sizes()["row"].raw_chunks:
         return  # stored raw: needs no memory
-    with pytest.raises(errors.ArgumentError, match=r"must hold the largest decoded block, which has \d+ bytes; got 100"):
+    with pytest.raises(
+        errors.ArgumentError, match=r"must hold the largest decoded block, which has \d+ bytes; got 100"
+    ):
         next(iter(loader))
 
 

@@ -80,11 +80,7 @@ def test_missing_keys_stay_together():
     assert masked[0] == masked[2] != masked[1]
     categories = Categorical(np.array([0, 9]), ["a"], np.array([True, False]))
     ragged = Ragged.from_rows(["a", None], "string")
-    assert (
-        hash_keys(categories).tolist()
-        == hash_keys(ragged).tolist()
-        == [hash_keys(np.array(["a"]))[0], masked[0]]
-    )
+    assert hash_keys(categories).tolist() == hash_keys(ragged).tolist() == [hash_keys(np.array(["a"]))[0], masked[0]]
     assert hash_keys(Categorical(np.array([0]), [], np.array([False])))[0] == masked[0]
 
 

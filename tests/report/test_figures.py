@@ -17,9 +17,7 @@ HOSTILE = "<script>alert(\"1\")</script> & 'co'"
 
 def every_kind(text: str) -> dict[str, str]:
     return {
-        "bar": bar_chart(
-            [Bar(text, 12e6, 11e6, 13e6, strong=True), Bar("b", 3.0)], title=text, description=text
-        ),
+        "bar": bar_chart([Bar(text, 12e6, 11e6, 13e6, strong=True), Bar("b", 3.0)], title=text, description=text),
         "stacked": stacked_bar_chart([Stack(text, [0.5, 2.0])], [text, "rest"], title=text, description=text),
         "line": line_chart(
             [Series(text, [1, 2], [0.5, 0.25], [0.4, 0.2], [0.6, 0.3]), Series("b", [1, 2], [1, 0.9])],
@@ -47,9 +45,7 @@ def test_is_valid_accessible_and_escaped(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["bar", "stacked", "line", "histogram"])
-@pytest.mark.parametrize(
-    "text", ["short", "a label as long as no sensible person would ever choose to write it " * 3]
-)
+@pytest.mark.parametrize("text", ["short", "a label as long as no sensible person would ever choose to write it " * 3])
 def test_no_two_texts_meet_and_none_leaves_the_drawing(kind: str, text: str) -> None:
     root = ElementTree.fromstring(every_kind(text)[kind])
     width, height = map(float, root.get("viewBox").split()[2:])
@@ -61,12 +57,7 @@ def test_no_two_texts_meet_and_none_leaves_the_drawing(kind: str, text: str) -> 
         assert bottom <= height + 1
     for number, (left, right, top, bottom) in enumerate(boxes):
         for other_left, other_right, other_top, other_bottom in boxes[number + 1 :]:
-            apart = (
-                right <= other_left
-                or other_right <= left
-                or bottom <= other_top + 1
-                or other_bottom <= top + 1
-            )
+            apart = right <= other_left or other_right <= left or bottom <= other_top + 1 or other_bottom <= top + 1
             assert apart, (kind, boxes[number])
 
 
@@ -81,9 +72,7 @@ def text_box(element: ElementTree.Element) -> tuple[float, float, float, float]:
 
 
 def test_values_appear_and_lengths_are_proportional() -> None:
-    svg = bar_chart(
-        [Bar("a", 4e6, strong=True), Bar("b", 1e6)], title="t", value_text=lambda v: f"{v / 1e6:g} M/s"
-    )
+    svg = bar_chart([Bar("a", 4e6, strong=True), Bar("b", 1e6)], title="t", value_text=lambda v: f"{v / 1e6:g} M/s")
     root = ElementTree.fromstring(svg)
     assert {"4 M/s", "1 M/s"} <= {e.text for e in root.iter(f"{SVG}text")}
     long, short = (float(e.get("width")) for e in root.iter(f"{SVG}rect"))
@@ -105,9 +94,7 @@ def test_a_gap_breaks_the_line() -> None:
 
 def test_epochs_are_whole_numbers_on_the_axis() -> None:
     svg = line_chart([Series("a", [1, 2, 3], [0.71, 0.72, 0.73])], title="t", x_label="epoch")
-    below = [
-        e.text for e in ElementTree.fromstring(svg).iter(f"{SVG}text") if e.get("text-anchor") == "middle"
-    ]
+    below = [e.text for e in ElementTree.fromstring(svg).iter(f"{SVG}text") if e.get("text-anchor") == "middle"]
     assert below == ["1", "2", "3", "epoch"]
 
 

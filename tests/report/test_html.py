@@ -57,9 +57,7 @@ def test_is_well_formed_self_contained_and_without_script() -> None:
     assert "<script" not in text
     assert not re.search(r"(src|href)\s*=", text)
     assert not re.search(r"url\(|@import", text)
-    assert set(re.findall(r"https?://[^\"]+", text)) <= {
-        "http://www.w3.org/2000/svg"
-    }  # a name, not an address
+    assert set(re.findall(r"https?://[^\"]+", text)) <= {"http://www.w3.org/2000/svg"}  # a name, not an address
     assert text.count("prefers-color-scheme:dark") == 2
 
 
