@@ -236,17 +236,18 @@ TEST(epochs_alive_at_once_do_not_disturb_each_other) {
 // One engine, two consumers, each with an epoch and a thread of its own.
 TEST(consumers_in_two_threads_get_their_own_rows) {
   for (const unsigned threads : {0u, 2u}) {
-    const auto source = std::make_shared<MadeSource>(50, 40, true);
-    source->before_load = [](uint32_t) { std::this_thread::sleep_for(std::chrono::microseconds(200)); };
+    const auto source = std::make_shared<MadeSource>(100, 500, true);
     const auto engine = make_engine(source, threads);
-    std::vector<std::vector<int64_t>> rows(2);
-    std::vector<std::thread> consumers;
-    for (uint64_t e = 0; e < 2; ++e)
-      consumers.emplace_back([&, e] { rows[e] = drain(*engine->start(options(9, true, e))); });
-    for (std::thread& consumer : consumers) consumer.join();
-    for (uint64_t e = 0; e < 2; ++e) {
-      CHECK(is_every_row_once(rows[e], 2000));
-      CHECK(rows[e] == drain(*make_engine(source, 0)->start(options(9, true, e))));
+    for (uint64_t round = 0; round < 3; ++round) {  // while blocks are decoded, and when all are there
+      std::vector<std::vector<int64_t>> rows(2);
+      std::vector<std::thread> consumers;
+      for (uint64_t e = 0; e < 2; ++e)
+        consumers.emplace_back([&, e] { rows[e] = drain(*engine->start(options(900, true, e))); });
+      for (std::thread& consumer : consumers) consumer.join();
+      for (uint64_t e = 0; e < 2; ++e) {
+        CHECK(is_every_row_once(rows[e], 50000));
+        CHECK(rows[e] == drain(*make_engine(source, 0)->start(options(900, true, e))));
+      }
     }
   }
 }

@@ -171,11 +171,8 @@ Table make_numbered_table(uint64_t rows, uint64_t width) {
   return table;
 }
 
-std::string write_shard(const TemporaryFolder& folder, const std::string& name, const Table& table,
-                        const WriterOptions& options, uint64_t portion_rows) {
-  const std::string path = folder.file(name);
-  FileId id{};
-  id[0] = static_cast<uint8_t>(name.size());
+void write_table(const std::string& path, const Table& table, const WriterOptions& options, uint64_t portion_rows) {
+  const FileId id = {7, 7, 7};
   const auto writer = ShardWriter::create(path + ".tmp", table.fields(), id, options);
   for (uint64_t first = 0; first < table.rows; first += std::min(portion_rows, table.rows - first))
     writer->append(table.from(first), std::min(portion_rows, table.rows - first));
@@ -186,7 +183,12 @@ std::string write_shard(const TemporaryFolder& folder, const std::string& name, 
     for (uint32_t c = 0; c < kTestCategories; ++c) dictionaries.back().entries.push_back(std::string(c, 'x'));
   }
   writer->finish(dictionaries, path);
-  return path;
+}
+
+std::string write_shard(const TemporaryFolder& folder, const std::string& name, const Table& table,
+                        const WriterOptions& options, uint64_t portion_rows) {
+  write_table(folder.file(name), table, options, portion_rows);
+  return folder.file(name);
 }
 
 std::shared_ptr<ShardSource> open_source(const std::vector<std::string>& paths) {

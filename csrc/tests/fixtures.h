@@ -58,7 +58,10 @@ Table make_table(const std::vector<FieldSpec>& fields, uint64_t rows, uint64_t s
 // One field "row" of int64 that holds the row's number, and one of `width` floats beside it.
 Table make_numbered_table(uint64_t rows, uint64_t width = 4);
 
-// Writes the table in portions of `portion_rows`; returns the path.
+// Writes the table to `path` in portions of `portion_rows`.
+void write_table(const std::string& path, const Table& table, const WriterOptions& options,
+                 uint64_t portion_rows = UINT64_MAX);
+// The same in a folder; returns the path.
 std::string write_shard(const TemporaryFolder& folder, const std::string& name, const Table& table,
                         const WriterOptions& options, uint64_t portion_rows = UINT64_MAX);
 std::shared_ptr<ShardSource> open_source(const std::vector<std::string>& paths);
