@@ -62,9 +62,9 @@ void check_error(Cause cause, const std::vector<std::string>& words, Body&& body
 
 }  // namespace fastload::test
 
-#define TEST(name)                                                                             \
-  static void name();                                                                          \
-  static const ::fastload::test::Registration name##_registration(__FILE__, #name, &name);     \
+#define TEST(name)                                                                         \
+  static void name();                                                                      \
+  static const ::fastload::test::Registration name##_registration(__FILE__, #name, &name); \
   static void name()
 #define CHECK(condition)                                                                       \
   do {                                                                                         \

@@ -13,8 +13,9 @@ TEST(crc32c_gives_the_values_of_the_rfc) {
     up[i] = i;
     down[i] = static_cast<uint8_t>(31 - i);
   }
-  const std::vector<uint8_t> command = {0x01, 0xc0, 0, 0, 0, 0, 0,    0, 0, 0, 0,    0, 0, 0, 0, 0, 0x14, 0, 0, 0, 0, 0, 4, 0,
-                                        0,    0,    0, 0x14, 0, 0, 0, 0x18, 0x28, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0};
+  const std::vector<uint8_t> command = {0x01, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,    0, 0, 0, 0,
+                                        0x14, 0,    0, 0, 0, 0, 4, 0, 0, 0, 0, 0x14, 0, 0, 0, 0x18,
+                                        0x28, 0,    0, 0, 0, 0, 0, 0, 2, 0, 0, 0,    0, 0, 0, 0};
   for (const auto function : {&crc32c, &crc32c_portable}) {
     CHECK_EQ(function(zeros.data(), 32, 0), 0x8A9136AAu);
     CHECK_EQ(function(ones.data(), 32, 0), 0x62A8AB43u);

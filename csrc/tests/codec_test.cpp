@@ -19,7 +19,8 @@ std::vector<uint8_t> random_bytes(size_t size, uint64_t range, uint64_t seed) {
 // The definition in filter.h, word for word. Element sizes are those the format knows, and odd ones beside them.
 TEST(byte_shuffle_is_what_its_header_says) {
   for (const size_t element_bytes : {1, 2, 3, 4, 7, 8, 16})
-    for (const size_t size : {0, 1, 2, 3, 7, 8, 15, 16, 31, 64, 100, 255, 256, 257, 511, 512, 1000, 4095, 4096, 10007}) {
+    for (const size_t size :
+         {0, 1, 2, 3, 7, 8, 15, 16, 31, 64, 100, 255, 256, 257, 511, 512, 1000, 4095, 4096, 10007}) {
       const std::vector<uint8_t> plain = random_bytes(size, 256, size);
       const size_t elements = size / element_bytes;
       std::vector<uint8_t> expected = plain, shuffled(size), back(size);

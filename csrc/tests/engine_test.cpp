@@ -19,8 +19,9 @@ namespace {
 
 using std::chrono::milliseconds;
 
-std::shared_ptr<Engine> make_engine(std::shared_ptr<const Source> source, unsigned threads, uint64_t memory_bytes = 1 << 30,
-                                    uint64_t prefetch_bytes = 1 << 20, uint64_t prefetch_batches = 0) {
+std::shared_ptr<Engine> make_engine(std::shared_ptr<const Source> source, unsigned threads,
+                                    uint64_t memory_bytes = 1 << 30, uint64_t prefetch_bytes = 1 << 20,
+                                    uint64_t prefetch_batches = 0) {
   return Engine::create(std::move(source), {threads, memory_bytes, prefetch_bytes, prefetch_batches});
 }
 
@@ -124,7 +125,8 @@ TEST(arrays_of_more_rows_than_a_block_are_one_source) {
   FieldRows rows;
   rows.data = reinterpret_cast<const uint8_t*>(numbers.data());
   rows.stride_bytes = 8;
-  const auto source = std::make_shared<MemorySource>(std::vector<MemorySource::Column>{{field("row", Dtype::int64), rows}}, kRows);
+  const auto source =
+      std::make_shared<MemorySource>(std::vector<MemorySource::Column>{{field("row", Dtype::int64), rows}}, kRows);
   CHECK_EQ(source->block_rows().size(), size_t{2});
   const auto engine = make_engine(source, 2);
   CHECK(is_every_row_once(drain(*engine->start(options(1 << 17, true))), kRows));
@@ -292,8 +294,8 @@ TEST(an_epoch_after_an_empty_one_is_prepared) {
   CHECK(is_every_row_once(drain(*second), 40));
 }
 
-// The epoch after takes over memory in which a thread may still be decoding for the one that was dropped. The arenas are
-// large enough to be unmapped when freed, so that a write after that is a fault in any build.
+// The epoch after takes over memory in which a thread may still be decoding for the one that was dropped. The arenas
+// are large enough to be unmapped when freed, so that a write after that is a fault in any build.
 TEST(memory_of_a_dropped_epoch_is_not_given_away_under_its_threads) {
   for (int round = 0; round < 6; ++round) {
     auto source = std::make_shared<MadeSource>(12, 10, false, uint64_t{12} << 20);

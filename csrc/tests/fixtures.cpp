@@ -51,7 +51,8 @@ TemporaryFolder::~TemporaryFolder() {
 
 std::vector<std::string> TemporaryFolder::names() const {
   std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(path_)) names.push_back(entry.path().filename().string());
+  for (const auto& entry : std::filesystem::directory_iterator(path_))
+    names.push_back(entry.path().filename().string());
   return names;
 }
 
@@ -227,7 +228,8 @@ void check_row(const Batch& batch, uint64_t i, const Table& table, uint64_t row)
       begin = static_cast<uint64_t>(offsets[i]) * spec.element_bytes();
       bytes = static_cast<uint64_t>(offsets[i + 1] - offsets[i]) * spec.element_bytes();
     }
-    const std::string found = bytes ? std::string(reinterpret_cast<const char*>(out.values->data()) + begin, bytes) : "";
+    const std::string found =
+        bytes ? std::string(reinterpret_cast<const char*>(out.values->data()) + begin, bytes) : "";
     if (found != expected) throw CheckFailed("row " + std::to_string(row) + ", field " + spec.name + ": another value");
     if (spec.nullable) CHECK_EQ(out.valid->data()[i] != 0, table.is_valid(f, row));
   }
@@ -257,7 +259,8 @@ void MadeSource::load(uint32_t block, uint8_t* memory, Buffer&, FieldRows* rows)
   rows[0].stride_bytes = 8;
   if (fields_.size() < 2) return;
   auto* offsets = reinterpret_cast<uint32_t*>(memory + align_up(count * 8, kAlignment));
-  auto* copies = reinterpret_cast<int64_t*>(reinterpret_cast<uint8_t*>(offsets) + align_up(4 * (count + 1), kAlignment));
+  auto* copies =
+      reinterpret_cast<int64_t*>(reinterpret_cast<uint8_t*>(offsets) + align_up(4 * (count + 1), kAlignment));
   offsets[0] = 0;
   for (uint64_t i = 0; i < count; ++i) {
     offsets[i + 1] = offsets[i] + static_cast<uint32_t>((first + i) % 5);

@@ -1,9 +1,9 @@
 // libFuzzer on a shard: open it, decode and view every chunk, gather rows at random, run epochs. What a damaged shard
 // may do is be refused by an Error; anything else (another exception, a sanitizer's report, a hang) is a find.
 //
-// Nearly every change of a byte ends at a checksum, so the mutator makes the checksums hold again after each, and mostly
-// the sizes as well: what is under test comes after them. It changes single parts in place more often than the whole,
-// because a part that grows moves all that follows. Seeds are written by the ShardWriter itself:
+// Nearly every change of a byte ends at a checksum, so the mutator makes the checksums hold again after each, and
+// mostly the sizes as well: what is under test comes after them. It changes single parts in place more often than the
+// whole, because a part that grows moves all that follows. Seeds are written by the ShardWriter itself:
 //
 //   fuzz_shard [libFuzzer's options] CORPUS    first fills the folder CORPUS with seeds
 //   fuzz_shard FILE                            runs one input again
@@ -41,7 +41,8 @@ constexpr uint64_t kMostRows = 64;  // gathered at once: padding multiplies what
 // The input as a file, which is what a reader opens. One place for all inputs.
 std::string as_file(const uint8_t* data, size_t size) {
   static const int descriptor = memfd_create("fuzz_shard", MFD_CLOEXEC);
-  if (descriptor < 0 || ftruncate(descriptor, 0) != 0 || pwrite(descriptor, data, size, 0) != static_cast<ssize_t>(size))
+  if (descriptor < 0 || ftruncate(descriptor, 0) != 0 ||
+      pwrite(descriptor, data, size, 0) != static_cast<ssize_t>(size))
     find("no memory for a file");
   return "/proc/self/fd/" + std::to_string(descriptor);
 }
@@ -69,7 +70,7 @@ void touch(const Batch& batch, const std::vector<FieldSpec>& fields) {
   }
 }
 
-// Opens and decodes; rows a block that decodes promises must then be there for everybody.
+// Opens, decodes and views every chunk by itself, then reads rows and epochs as users do.
 void read_everything(const std::string& path) {
   const auto reader = std::make_shared<const ShardReader>(path);
   const Layout& layout = reader->layout();
@@ -81,7 +82,8 @@ void read_everything(const std::string& path) {
         const FieldRows view = reader->view(b, f, raw.data());
         volatile uint64_t sum = touch(raw.data(), layout.chunk(b, f).raw_bytes);
         for (uint64_t row = 0; row < std::min(uint64_t{layout.block_rows[b]}, kMostRows); ++row)
-          if (layout.fields[f].is_ragged() && view.begin(row + 1) < view.begin(row)) find("offsets that descend were let through");
+          if (layout.fields[f].is_ragged() && view.begin(row + 1) < view.begin(row))
+            find("offsets that descend were let through");
         (void)sum;
       } catch (const Error&) {  // this chunk; the others may be whole
       }
@@ -116,7 +118,7 @@ Image make_seed(const std::string& folder, uint64_t kind) {
   for (const FieldSpec& spec : every_field())
     if (std::hash<std::string>()(spec.name + std::to_string(kind)) % 9 == 0) fields.push_back(spec);
   if (fields.empty()) fields.push_back(field("x", Dtype::float32, {3}));
-  const Table table = make_table(fields, 5 + kind % 7 * 20, kind);
+  const Table table = make_table(fields, 3 + kind % 7 * 6, kind);
   const std::string path = folder + "/seed-" + std::to_string(kind);
   const WriteCodec codec = kind % 3 ? WriteCodec::lz4 : WriteCodec::raw;
   write_table(path, table, {codec, kind % 4 ? 1500u : 1u << 20, 0});
@@ -142,8 +144,8 @@ void mutate_in_place(Image& image, Image::Range range, std::mt19937_64& random) 
   std::copy_n(part.begin(), size, image.bytes.begin() + static_cast<std::ptrdiff_t>(at));
 }
 
-// Changes what a compressed chunk decodes to: its offsets, codes and bitmaps lie behind LZ4, where blind changes break only
-// the compression. The new bytes must have the room of the old ones.
+// Changes what a compressed chunk decodes to: its offsets, codes and bitmaps lie behind LZ4, where blind changes break
+// only the compression. The new bytes must have the room of the old ones.
 void mutate_decoded(Image& image, uint64_t entry, std::mt19937_64& random) {
   const Image::Range stored = image.chunk(entry);
   const uint64_t raw_bytes = image.get<uint32_t>(entry + 12);

@@ -73,7 +73,8 @@ void Image::repair_sizes() {
   if (table.bytes < 16) return;
   const uint64_t block_bytes = 8 + uint64_t{get<uint32_t>(table.begin + 8)} * kChunkEntryBytes;
   uint64_t rows = 0;
-  for (uint64_t block = table.begin + 16; block + block_bytes <= table.end(); block += block_bytes) rows += get<uint32_t>(block);
+  for (uint64_t block = table.begin + 16; block + block_bytes <= table.end(); block += block_bytes)
+    rows += get<uint32_t>(block);
   set(tail() + 32, rows);
 }
 

@@ -25,7 +25,9 @@ Layout read_image(const Image& image) {
 Image make_image(WriteCodec codec = WriteCodec::raw) {
   FieldSpec categories = field("class", Dtype::int32);
   categories.categories = true;
-  const Table table = make_table({field("row", Dtype::int64), nullable(field("text", Dtype::string)), categories, field("x", Dtype::float32, {2})}, 90, 1);
+  const Table table = make_table(
+      {field("row", Dtype::int64), nullable(field("text", Dtype::string)), categories, field("x", Dtype::float32, {2})},
+      90, 1);
   const TemporaryFolder folder;
   return {read_file(write_shard(folder, "a.flb", table, {codec, 1000, 0}))};
 }
@@ -85,7 +87,8 @@ TEST(what_is_written_is_read) {
     for (const FieldSpec& spec : layout.fields) {
       ChunkEntry chunk;
       chunk.offset = offset;
-      chunk.raw_bytes = static_cast<uint32_t>(spec.validity_bytes(rows) + spec.offsets_bytes(rows) + (spec.is_ragged() ? 3 : rows) * spec.row_bytes());
+      chunk.raw_bytes = static_cast<uint32_t>(spec.validity_bytes(rows) + spec.offsets_bytes(rows) +
+                                              (spec.is_ragged() ? 3 : rows) * spec.row_bytes());
       const bool packed = layout.chunks.size() % 3 == 0;
       chunk.stored_bytes = packed ? (chunk.raw_bytes + 1) / 2 : chunk.raw_bytes;
       chunk.codec = packed ? Codec::lz4 : Codec::raw;
@@ -98,7 +101,8 @@ TEST(what_is_written_is_read) {
   const auto categories = static_cast<uint32_t>(layout.fields.size() - 2);
   layout.dictionaries = {{categories, {"", "b", "\xC3\xA9", "b", std::string(300, 'c')}}, {categories + 1, {}}};
   layout.statistics.resize(2 * stat_columns(layout.fields));
-  for (size_t i = 0; i < layout.statistics.size(); ++i) layout.statistics[i] = {i, i + 1, i + 2, i + 3, i * 1000, ~i, 0.5 * static_cast<double>(i), 1e9};
+  for (size_t i = 0; i < layout.statistics.size(); ++i)
+    layout.statistics[i] = {i, i + 1, i + 2, i + 3, i * 1000, ~i, 0.5 * static_cast<double>(i), 1e9};
   layout.class_counts = {{categories, {0, 4}, {1, 2}}, {0, {-3, 0, INT64_MAX}, {1, UINT64_MAX, 3}}, {1, {}, {}}};
 
   Image image{write_header(layout.file_id)};
@@ -118,17 +122,19 @@ TEST(what_is_written_is_read) {
   CHECK_EQ(back.chunks.size(), layout.chunks.size());
   for (size_t i = 0; i < back.chunks.size(); ++i) {
     const ChunkEntry &a = back.chunks[i], &b = layout.chunks[i];
-    CHECK(a.offset == b.offset && a.stored_bytes == b.stored_bytes && a.raw_bytes == b.raw_bytes && a.crc32c == b.crc32c &&
-          a.codec == b.codec && a.filter == b.filter);
+    CHECK(a.offset == b.offset && a.stored_bytes == b.stored_bytes && a.raw_bytes == b.raw_bytes &&
+          a.crc32c == b.crc32c && a.codec == b.codec && a.filter == b.filter);
   }
   CHECK_EQ(back.dictionaries.size(), size_t{2});
   for (size_t i = 0; i < 2; ++i)
-    CHECK(back.dictionaries[i].field == layout.dictionaries[i].field && back.dictionaries[i].entries == layout.dictionaries[i].entries);
+    CHECK(back.dictionaries[i].field == layout.dictionaries[i].field &&
+          back.dictionaries[i].entries == layout.dictionaries[i].entries);
   CHECK_EQ(back.statistics.size(), layout.statistics.size());
   CHECK(std::memcmp(back.statistics.data(), layout.statistics.data(), 64 * back.statistics.size()) == 0);
   CHECK_EQ(back.class_counts.size(), size_t{3});
   for (size_t i = 0; i < 3; ++i)
-    CHECK(back.class_counts[i].field == layout.class_counts[i].field && back.class_counts[i].values == layout.class_counts[i].values &&
+    CHECK(back.class_counts[i].field == layout.class_counts[i].field &&
+          back.class_counts[i].values == layout.class_counts[i].values &&
           back.class_counts[i].rows == layout.class_counts[i].rows);
 }
 
@@ -158,7 +164,8 @@ TEST(the_header_is_checked) {
 
 TEST(the_tail_is_checked) {
   check_refused(Cause::truncated, "valid tail", put_tail<uint8_t>(0, 0));
-  check_refused(Cause::format, "does not lie between", [](Image& image) { image.set(image.tail() + 8, image.footer().begin + 64); });
+  check_refused(Cause::format, "does not lie between",
+                [](Image& image) { image.set(image.tail() + 8, image.footer().begin + 64); });
   check_refused(Cause::format, "does not lie between", put_tail<uint64_t>(8, UINT64_MAX));
   check_refused(Cause::format, "does not lie between", [](Image& image) {  // a footer that begins in the header
     image.set(image.tail() + 8, uint64_t{64});
@@ -215,7 +222,8 @@ TEST(sections_are_checked) {
   check_refused(Cause::format, "unknown flags", put_head<uint32_t>(SectionType::schema, 8, 5));
   check_refused(Cause::format, "not zero", put_head<uint64_t>(SectionType::schema, 24, 1));
   check_refused(Cause::format, "ends before", put_head<uint64_t>(SectionType::class_counts, 16, UINT64_MAX));
-  check_refused(Cause::format, "not zero", [](Image& image) { image.bytes[image.payload(SectionType::schema).end()] = 1; });
+  check_refused(Cause::format, "not zero",
+                [](Image& image) { image.bytes[image.payload(SectionType::schema).end()] = 1; });
   Image image = make_image();
   image.bytes[image.payload(SectionType::schema).begin] ^= 1;
   image.set(image.tail() + 56, crc32c(image.bytes.data() + image.footer().begin, image.footer().bytes));
@@ -269,7 +277,8 @@ TEST(the_block_table_is_checked) {
   check_refused(Cause::format, "5 fields", put_payload<uint32_t>(blocks, 8, 5));
   check_refused(Cause::format, "not zero", put_payload<uint32_t>(blocks, 12, 1));
   check_refused(Cause::limit, "declares 0 rows", put_payload<uint32_t>(blocks, 16, 0));
-  check_refused(Cause::limit, "rows, allowed", put_payload<uint32_t>(blocks, 16, static_cast<uint32_t>(kMaxBlockRows) + 1));
+  check_refused(Cause::limit, "rows, allowed",
+                put_payload<uint32_t>(blocks, 16, static_cast<uint32_t>(kMaxBlockRows) + 1));
   check_refused(Cause::format, "for 7 rows", put_payload<uint32_t>(blocks, 16, 7));
   check_refused(Cause::format, "not zero", put_payload<uint32_t>(blocks, 20, 1));
   check_refused(Cause::format, "but the one before it ends at 128", put_entry<uint64_t>(0, 0, 0, 192));  // a gap
@@ -318,7 +327,8 @@ TEST(no_chunk_stores_more_than_the_limit) {
   const std::vector<uint8_t> header = write_header(layout.file_id), footer = write_footer(layout);
   const auto read = [&](uint64_t offset, uint64_t size_bytes) {  // of a file with a hole of 3 GiB
     const std::vector<uint8_t>& part = offset < kHeaderBytes ? header : footer;
-    const auto from = part.begin() + static_cast<std::ptrdiff_t>(offset < kHeaderBytes ? offset : offset - layout.footer_offset);
+    const auto from =
+        part.begin() + static_cast<std::ptrdiff_t>(offset < kHeaderBytes ? offset : offset - layout.footer_offset);
     return std::vector<uint8_t>(from, from + static_cast<std::ptrdiff_t>(size_bytes));
   };
   CHECK_ERROR(Cause::limit, {"stored bytes, the limit"}, read_layout(read, layout.file_bytes, "test.flb"));
@@ -341,9 +351,11 @@ TEST(dictionaries_are_checked) {
 }
 
 TEST(statistics_and_class_counts_are_checked) {
-  check_refused(Cause::format, "records of 64", put_head<uint64_t>(SectionType::statistics, 16, 64 * 3 * 5 + 32));  // with its padding
+  check_refused(Cause::format, "records of 64",
+                put_head<uint64_t>(SectionType::statistics, 16, 64 * 3 * 5 + 32));  // with its padding
   check_refused(Cause::format, "name no field", put_payload<uint32_t>(SectionType::class_counts, 8, 4));
-  check_refused(Cause::format, "too many classes", put_payload<uint32_t>(SectionType::class_counts, 12, kMaxClasses + 1));
+  check_refused(Cause::format, "too many classes",
+                put_payload<uint32_t>(SectionType::class_counts, 12, kMaxClasses + 1));
   check_refused(Cause::format, "ends before", put_payload<uint32_t>(SectionType::class_counts, 0, 100));
   check_refused(Cause::format, "not zero", put_payload<uint32_t>(SectionType::class_counts, 4, 1));
 }

@@ -24,7 +24,8 @@ const char* base_name(const char* path) {
 
 bool is_wanted(const Test& test, int words, char** word) {
   bool wanted = words == 0;
-  for (int i = 0; i < words; ++i) wanted |= std::strstr(base_name(test.file), word[i]) || std::strstr(test.name, word[i]);
+  for (int i = 0; i < words; ++i)
+    wanted |= std::strstr(base_name(test.file), word[i]) || std::strstr(test.name, word[i]);
   return wanted;
 }
 
@@ -43,7 +44,8 @@ int run(int words, char** word) {
       failure = error.what();
     }
     const double took_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    std::printf("%s (%.2f s)\n%s%s", failure.empty() ? "ok" : "FAILED", took_s, failure.c_str(), failure.empty() ? "" : "\n");
+    std::printf("%s (%.2f s)\n%s%s", failure.empty() ? "ok" : "FAILED", took_s, failure.c_str(),
+                failure.empty() ? "" : "\n");
     ++ran;
     failed += !failure.empty();
   }

@@ -92,7 +92,8 @@ TEST(a_fault_outside_a_guard_still_kills) {
   CHECK_EQ(WTERMSIG(status), SIGBUS);
 }
 
-// Python's faulthandler, enabled between two maps, calls the handler it found, which is ours; ours must not call it again.
+// Python's faulthandler, enabled between two maps, calls the handler it found, which is ours; ours must not call it
+// again.
 TEST(handlers_that_call_each_other_come_to_an_end) {
   const TemporaryFolder folder;
   write_file(folder.file("a"), std::vector<uint8_t>(8192));

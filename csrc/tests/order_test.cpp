@@ -84,7 +84,8 @@ TEST(windows_keep_their_budget_and_are_even) {
       CHECK_EQ(window.first_position, next_position);
       CHECK(window.blocks > 0);
       CHECK(window.cost_bytes <= options.window_bytes || window.blocks == 1);
-      for (uint64_t i = 0; i < window.blocks; ++i) CHECK_EQ(order.window_of_block(next_block + i), order.window_at(next_position));
+      for (uint64_t i = 0; i < window.blocks; ++i)
+        CHECK_EQ(order.window_of_block(next_block + i), order.window_at(next_position));
       next_block += window.blocks;
       next_position += window.rows;
       largest = std::max(largest, window.cost_bytes);
@@ -135,7 +136,8 @@ TEST(seed_and_epoch_make_the_order) {
     options.seed = seed;
     options.epoch = epoch;
     std::vector<uint64_t> rows;
-    for (const RowRef& ref : locate_all(Order(blocks.rows, blocks.costs, options))) rows.push_back(uint64_t{ref.block} << 32 | ref.row);
+    for (const RowRef& ref : locate_all(Order(blocks.rows, blocks.costs, options)))
+      rows.push_back(uint64_t{ref.block} << 32 | ref.row);
     return rows;
   };
   CHECK(rows_of(1, 0) == rows_of(1, 0));

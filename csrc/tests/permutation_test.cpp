@@ -28,7 +28,8 @@ double chi_square(const std::vector<uint64_t>& cells) {
   double total = 0, sum = 0;
   for (const uint64_t n : cells) total += static_cast<double>(n);
   const double expected = total / static_cast<double>(cells.size());
-  for (const uint64_t n : cells) sum += (static_cast<double>(n) - expected) * (static_cast<double>(n) - expected) / expected;
+  for (const uint64_t n : cells)
+    sum += (static_cast<double>(n) - expected) * (static_cast<double>(n) - expected) / expected;
   return sum;
 }
 
@@ -88,7 +89,8 @@ TEST(each_position_is_spread_over_all_images) {
     for (uint64_t i = 0; i < size; ++i) {
       const double found = chi_square(cells[i]);
       if (found > highest(static_cast<double>(size - 1)))
-        fail_check(__FILE__, __LINE__, "size " + std::to_string(size) + ", position " + std::to_string(i) + ": " + std::to_string(found));
+        fail_check(__FILE__, __LINE__,
+                   "size " + std::to_string(size) + ", position " + std::to_string(i) + ": " + std::to_string(found));
     }
   }
 }

@@ -34,7 +34,8 @@ TEST(rows_of_many_shards_are_numbered_through) {
   std::vector<std::string> paths;
   for (uint64_t first = 0; first < 1000; first += 250) {
     const std::string name = std::to_string(first);
-    const auto writer = ShardWriter::create(folder.file(name + ".tmp"), table.fields(), FileId{}, {WriteCodec::lz4, 700, 0});
+    const auto writer =
+        ShardWriter::create(folder.file(name + ".tmp"), table.fields(), FileId{}, {WriteCodec::lz4, 700, 0});
     writer->append(table.from(first), 250);
     writer->finish({}, folder.file(name));
     paths.push_back(folder.file(name));
@@ -48,7 +49,8 @@ TEST(rows_of_many_shards_are_numbered_through) {
 
 TEST(a_row_beyond_the_end_is_refused) {
   RowReader reader(std::make_shared<MadeSource>(3, 10), 1 << 20);
-  for (const uint64_t row : {uint64_t{30}, UINT64_MAX}) CHECK_ERROR(Cause::row_index, {"there are 30 rows"}, reader.read(&row, 1, true));
+  for (const uint64_t row : {uint64_t{30}, UINT64_MAX})
+    CHECK_ERROR(Cause::row_index, {"there are 30 rows"}, reader.read(&row, 1, true));
 }
 
 // Blocks are held one after the other where all together would not fit.
@@ -68,9 +70,12 @@ TEST(rows_all_over_the_data_keep_to_the_budget) {
 }
 
 TEST(arrays_in_memory_are_gathered_where_they_lie) {
-  const Table table = make_table({field("x", Dtype::float64, {3}), nullable(field("y", Dtype::int16)), variable(field("t", Dtype::int32))}, 500, 6);
+  const Table table = make_table(
+      {field("x", Dtype::float64, {3}), nullable(field("y", Dtype::int16)), variable(field("t", Dtype::int32))}, 500,
+      6);
   std::vector<uint8_t> bitmap(63);
-  for (uint64_t row = 0; row < 500; ++row) bitmap[row / 8] |= static_cast<uint8_t>(table.columns[1].valid[row] << row % 8);
+  for (uint64_t row = 0; row < 500; ++row)
+    bitmap[row / 8] |= static_cast<uint8_t>(table.columns[1].valid[row] << row % 8);
   Table expected = table;  // in memory nothing is cleared: null rows hold what they held
   expected.columns[1].field.nullable = false;
   std::vector<MemorySource::Column> columns;

@@ -72,5 +72,5 @@ fuzz: $(VENV)/.installed
 	@test -n "$(FUZZ_CXX)" || { echo "make fuzz needs clang: apt install clang-19 libclang-rt-19-dev, or FUZZ_CXX=..."; exit 1; }
 	$(call cxx,fuzz/cxx,$(FUZZ_CXX),-DFASTLOAD_FUZZ=ON -DFASTLOAD_SANITIZE=address$(comma)undefined)
 	mkdir -p $(BUILD)/fuzz/corpus
-	UBSAN_OPTIONS=print_stacktrace=1 $(BUILD)/fuzz/cxx/fuzz_shard -max_total_time=$(FUZZ_SECONDS) -max_len=16384 -timeout=20 \
+	UBSAN_OPTIONS=print_stacktrace=1 $(BUILD)/fuzz/cxx/fuzz_shard -max_total_time=$(FUZZ_SECONDS) -max_len=32768 -timeout=20 \
 		-rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix=$(BUILD)/fuzz/ $(BUILD)/fuzz/corpus

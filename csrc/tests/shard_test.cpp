@@ -30,7 +30,8 @@ void check_content(const ShardReader& reader, const Table& table) {
       reader.decode(b, f, raw.data(), scratch);
       const FieldRows view = reader.view(b, f, raw.data());
       for (uint64_t row = 0; row < layout.block_rows[b]; ++row) {
-        const uint64_t begin = spec.is_ragged() ? view.begin(row) : row, end = spec.is_ragged() ? view.begin(row + 1) : row + 1;
+        const uint64_t begin = spec.is_ragged() ? view.begin(row) : row,
+                       end = spec.is_ragged() ? view.begin(row + 1) : row + 1;
         const auto* from = reinterpret_cast<const char*>(view.data) + begin * view.stride_bytes;
         CHECK(std::string(from, (end - begin) * view.stride_bytes) == table.value(f, first + row));
         CHECK_EQ(view.is_valid(row), table.is_valid(f, first + row));
@@ -40,7 +41,9 @@ void check_content(const ShardReader& reader, const Table& table) {
 }
 
 Table some_table(uint64_t rows = 500) {
-  return make_table({field("a", Dtype::int64), variable(field("t", Dtype::int32)), nullable(field("x", Dtype::float32, {4}))}, rows, 8);
+  return make_table(
+      {field("a", Dtype::int64), variable(field("t", Dtype::int32)), nullable(field("x", Dtype::float32, {4}))}, rows,
+      8);
 }
 
 }  // namespace
@@ -109,7 +112,8 @@ TEST(temporary_files_go_with_their_writer) {
     const auto writer = ShardWriter::create(folder.file("a.tmp"), table.fields(), FileId{}, {WriteCodec::lz4, 1000, 2});
     writer->append(table.from(0), table.rows);
     CHECK_EQ(folder.names().size(), size_t{1});
-    CHECK_ERROR(Cause::file_io, ({"create", "a.tmp"}), ShardWriter::create(folder.file("a.tmp"), table.fields(), FileId{}, WriterOptions{}));
+    CHECK_ERROR(Cause::file_io, ({"create", "a.tmp"}),
+                ShardWriter::create(folder.file("a.tmp"), table.fields(), FileId{}, WriterOptions{}));
   }
   CHECK(folder.names().empty());
 }
@@ -136,8 +140,10 @@ TEST(a_row_too_large_spoils_the_writer) {
   const auto* a_bytes = reinterpret_cast<const uint8_t*>(a.data());
   for (const unsigned threads : {0u, 1u}) {
     const auto writer = ShardWriter::create(folder.file("a.tmp"), fields, FileId{}, {WriteCodec::raw, 1000, threads});
-    CHECK_ERROR(Cause::limit, ({"'t'", "row 1", "too large"}), writer->append({{a_bytes, nullptr, nullptr}, {values.data(), offsets.data(), nullptr}}, 2));
-    CHECK_ERROR(Cause::closed, {"failed"}, writer->append({{a_bytes, nullptr, nullptr}, {values.data(), offsets.data(), nullptr}}, 1));
+    CHECK_ERROR(Cause::limit, ({"'t'", "row 1", "too large"}),
+                writer->append({{a_bytes, nullptr, nullptr}, {values.data(), offsets.data(), nullptr}}, 2));
+    CHECK_ERROR(Cause::closed, {"failed"},
+                writer->append({{a_bytes, nullptr, nullptr}, {values.data(), offsets.data(), nullptr}}, 1));
     CHECK_ERROR(Cause::closed, {"failed"}, writer->finish({}, folder.file("a")));
     CHECK(folder.names() == std::vector<std::string>{"a.tmp"});
   }
@@ -147,7 +153,8 @@ TEST(offsets_that_descend_are_refused) {
   const TemporaryFolder folder;
   const std::vector<uint8_t> values(100);
   for (const std::vector<int64_t>& offsets : {std::vector<int64_t>{0, 50, 40, 60}, {0, 5, -5, 60}, {10, 0, 0, 0}}) {
-    const auto writer = ShardWriter::create(folder.file("a.tmp"), {variable(field("t", Dtype::uint8))}, FileId{}, {WriteCodec::raw, 1000, 0});
+    const auto writer = ShardWriter::create(folder.file("a.tmp"), {variable(field("t", Dtype::uint8))}, FileId{},
+                                            {WriteCodec::raw, 1000, 0});
     CHECK_ERROR(Cause::schema, ({"'t'", "ascend"}), writer->append({{values.data(), offsets.data(), nullptr}}, 3));
   }
 }
@@ -166,7 +173,8 @@ TEST(the_largest_blocks_hold_small_rows_of_any_kind) {
   table.columns[1].values.assign(table.rows * 1000, 3);
   table.columns[1].valid.assign(table.rows, 1);
   for (size_t f = 0; f < 2; ++f) {
-    const auto writer = ShardWriter::create(folder.file("a.tmp"), {table.columns[f].field}, FileId{}, {WriteCodec::lz4, kMaxRawChunkBytes, 0});
+    const auto writer = ShardWriter::create(folder.file("a.tmp"), {table.columns[f].field}, FileId{},
+                                            {WriteCodec::lz4, kMaxRawChunkBytes, 0});
     for (uint64_t first = 0; first < table.rows; first += 50000) writer->append({table.from(first)[f]}, 50000);
     CHECK_EQ(writer->finish({}, folder.file("a")).rows, table.rows);
     CHECK_EQ(ShardReader(folder.file("a")).layout().rows, table.rows);
@@ -182,7 +190,8 @@ TEST(a_full_disk_is_named_and_leaves_nothing) {
   struct rlimit small = before;
   small.rlim_cur = 100000;
   for (const unsigned threads : {0u, 2u}) {
-    const auto writer = ShardWriter::create(folder.file("a.tmp"), table.fields(), FileId{}, {WriteCodec::raw, 4096, threads});
+    const auto writer =
+        ShardWriter::create(folder.file("a.tmp"), table.fields(), FileId{}, {WriteCodec::raw, 4096, threads});
     setrlimit(RLIMIT_FSIZE, &small);
     std::string message;
     try {
@@ -202,7 +211,8 @@ TEST(a_full_disk_is_named_and_leaves_nothing) {
 TEST(a_forked_child_leaves_the_writer_alone) {
   const TemporaryFolder folder;
   const Table table = some_table();
-  auto writer = ShardWriter::create(folder.file("a.tmp"), table.fields(), FileId{}, WriterOptions{WriteCodec::lz4, 1000, 2});
+  auto writer =
+      ShardWriter::create(folder.file("a.tmp"), table.fields(), FileId{}, WriterOptions{WriteCodec::lz4, 1000, 2});
   writer->append(table.from(0), table.rows);
   const pid_t child = fork();
   if (child == 0) {
@@ -249,7 +259,8 @@ TEST(the_parts_of_a_chunk_are_checked) {
   const TemporaryFolder folder;
   FieldSpec categories = field("class", Dtype::int32);
   categories.categories = true;
-  const Table table = make_table({nullable(variable(field("t", Dtype::int32))), categories, field("z", Dtype::int64)}, 60, 2);
+  const Table table =
+      make_table({nullable(variable(field("t", Dtype::int32))), categories, field("z", Dtype::int64)}, 60, 2);
   const std::string path = write_shard(folder, "a", table, {WriteCodec::raw, 1 << 20, 0});
   const Image whole{read_file(path)};
   const uint64_t t = whole.get<uint64_t>(whole.entries()[0]), codes = whole.get<uint64_t>(whole.entries()[1]);
@@ -270,9 +281,9 @@ TEST(the_parts_of_a_chunk_are_checked) {
   check("offsets", offsets + 4 * 30, uint32_t{0});
   check("dictionary", codes + 4 * 17, int32_t{kTestCategories});
   check("dictionary", codes + 4 * 17, int32_t{-1});
-  check("not zero", t + 63, uint8_t{1});                  // padding after the validity bits ...
+  check("not zero", t + 63, uint8_t{1});                         // padding after the validity bits ...
   check("not zero", t + 7, uint8_t(whole.bytes[t + 7] | 0x80));  // ... the last of them, which are no rows ...
-  check("not zero", offsets + 4 * 61, uint8_t{1});        // ... and after the offsets
+  check("not zero", offsets + 4 * 61, uint8_t{1});               // ... and after the offsets
 }
 
 TEST(a_code_without_a_dictionary_is_refused) {

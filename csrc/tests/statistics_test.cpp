@@ -64,7 +64,8 @@ void check_column(const StatRecord& record, const std::vector<T>& values) {
   if (count == 0) return;
   const long double mean = sum / static_cast<long double>(count);
   for (const T value : values)
-    if (std::isfinite(static_cast<double>(value))) m2 += (static_cast<long double>(value) - mean) * (static_cast<long double>(value) - mean);
+    if (std::isfinite(static_cast<double>(value)))
+      m2 += (static_cast<long double>(value) - mean) * (static_cast<long double>(value) - mean);
   CHECK(std::fabs(record.mean - mean) <= 1e-13L * magnitude);
   CHECK(std::fabs(record.m2 - m2) <= 1e-10L * m2 + 1e-25L * magnitude * magnitude * static_cast<long double>(count));
 }
@@ -82,7 +83,8 @@ void check_dtype(Dtype dtype, uint64_t columns) {
           if constexpr (std::is_floating_point_v<T>) {
             value = static_cast<T>(std::normal_distribution<double>(1e3, 5)(random));
             if (with_odd && random() % 7 == 0) value = std::numeric_limits<T>::quiet_NaN();
-            if (with_odd && random() % 11 == 0) value = random() % 2 ? std::numeric_limits<T>::infinity() : -std::numeric_limits<T>::infinity();
+            if (with_odd && random() % 11 == 0)
+              value = random() % 2 ? std::numeric_limits<T>::infinity() : -std::numeric_limits<T>::infinity();
           } else {
             value = static_cast<T>(random());
           }
@@ -127,7 +129,8 @@ TEST(sixteen_bit_floats_are_read_as_they_are) {
       const uint32_t largest = half ? 31 : 255;
       const uint32_t exponent = pattern >> fraction_bits & largest, fraction = pattern & ((1u << fraction_bits) - 1);
       double expected = exponent == 0 ? std::ldexp(static_cast<double>(fraction), 1 - bias - fraction_bits)
-                                      : std::ldexp(static_cast<double>(fraction + (1u << fraction_bits)), static_cast<int>(exponent) - bias - fraction_bits);
+                                      : std::ldexp(static_cast<double>(fraction + (1u << fraction_bits)),
+                                                   static_cast<int>(exponent) - bias - fraction_bits);
       if (pattern >> 15) expected = -expected;
       StatRecord record;
       const auto value = static_cast<uint16_t>(pattern);
@@ -161,7 +164,8 @@ TEST(ragged_fields_have_values_and_lengths) {
   const std::vector<uint32_t> offsets = {0, 2, 2, 3};
   const std::vector<uint8_t> valid = {1, 0, 1};
   std::vector<StatRecord> records(2);
-  summarize(nullable(variable(field("t", Dtype::int32))), 3, to_bytes(values).data(), offsets.data(), valid.data(), records.data());
+  summarize(nullable(variable(field("t", Dtype::int32))), 3, to_bytes(values).data(), offsets.data(), valid.data(),
+            records.data());
   check_column<int32_t>(records[0], values);
   check_column<uint32_t>(records[1], {2, 1});  // the null row has no length
   CHECK_EQ(records[1].nulls, uint64_t{1});
