@@ -5,19 +5,22 @@
 namespace fastload::bind {
 
 void register_row_reader(py::module_& module) {
-  py::class_<RowReader>(module, "RowReader")
+  py::class_<RowReader, std::shared_ptr<RowReader>>(module, "RowReader")
       .def(py::init([](std::shared_ptr<Source> source, uint64_t memory_bytes) {
-             return std::make_unique<RowReader>(source, memory_bytes);
+             return RowReader::create(source, memory_bytes);
            }),
            py::arg("source"), py::arg("memory_bytes"), py::keep_alive<1, 2>())
-      .def("read", [](RowReader& self, const py::array_t<uint64_t, py::array::c_style>& rows, bool pad) {
-        Batch batch;
-        {
-          py::gil_scoped_release release;
-          batch = self.read(rows.data(), static_cast<size_t>(rows.size()), pad);
-        }
-        return to_python(batch, self.fields());
-      }, py::arg("rows"), py::arg("pad") = true);
+      .def(
+          "read",
+          [](RowReader& self, const py::array_t<uint64_t, py::array::c_style>& rows, bool pad) {
+            Batch batch;
+            {
+              py::gil_scoped_release release;
+              batch = self.read(rows.data(), static_cast<size_t>(rows.size()), pad);
+            }
+            return to_python(batch, self.fields());
+          },
+          py::arg("rows"), py::arg("pad") = true);
 }
 
 }  // namespace fastload::bind

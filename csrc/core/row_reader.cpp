@@ -1,5 +1,7 @@
 #include "row_reader.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <unordered_map>
 
@@ -7,9 +9,16 @@
 
 namespace fastload {
 
+std::shared_ptr<RowReader> RowReader::create(std::shared_ptr<const Source> source, uint64_t memory_bytes) {
+  return std::shared_ptr<RowReader>(new RowReader(std::move(source), memory_bytes), [](RowReader* owned) {
+    if (getpid() == owned->owner_process_) delete owned;
+  });
+}
+
 RowReader::RowReader(std::shared_ptr<const Source> source, uint64_t memory_bytes)
     : source_(std::move(source)),
       memory_bytes_(memory_bytes),
+      owner_process_(getpid()),
       cache_(*source_, memory_bytes),
       pool_(std::make_shared<BufferPool>(uint64_t{16} << 20)) {
   starts_.push_back(0);
@@ -18,8 +27,8 @@ RowReader::RowReader(std::shared_ptr<const Source> source, uint64_t memory_bytes
 
 RowRef RowReader::locate(uint64_t row) const {
   if (row >= starts_.back())
-    fail(Cause::row_index, "row " + std::to_string(row) + " was asked for; there are " + std::to_string(starts_.back()) +
-                               " rows");
+    fail(Cause::row_index,
+         "row " + std::to_string(row) + " was asked for; there are " + std::to_string(starts_.back()) + " rows");
   const auto after = std::upper_bound(starts_.begin(), starts_.end(), row);
   const auto block = static_cast<uint32_t>(after - starts_.begin() - 1);
   return {block, static_cast<uint32_t>(row - starts_[block])};

@@ -10,22 +10,25 @@
 
 namespace fastload {
 
-// Thread-safe. Decoded blocks are kept within `memory_bytes`, and each call holds at most so much while it copies rows: where
-// the rows lie in more blocks, it takes them in turns.
+// Thread-safe. Decoded blocks are kept within `memory_bytes`, and each call holds at most so much while it copies rows:
+// where the rows lie in more blocks, it takes them in turns.
 class RowReader {
  public:
-  RowReader(std::shared_ptr<const Source> source, uint64_t memory_bytes);
+  // In a forked child the last reference leaves the reader in memory: threads that are not there may wait in its cache.
+  static std::shared_ptr<RowReader> create(std::shared_ptr<const Source> source, uint64_t memory_bytes);
 
   // rows : row numbers of the source. Ragged numeric fields padded to the longest if `pad`.
   Batch read(const uint64_t* rows, size_t count, bool pad);
   const std::vector<FieldSpec>& fields() const { return source_->fields(); }
 
  private:
+  RowReader(std::shared_ptr<const Source> source, uint64_t memory_bytes);
   RowRef locate(uint64_t row) const;
 
   std::shared_ptr<const Source> source_;
   std::vector<uint64_t> starts_;  // first row of each block, and the end
   const uint64_t memory_bytes_;
+  const int owner_process_;
   BlockCache cache_;
   std::shared_ptr<BufferPool> pool_;
 };

@@ -91,11 +91,11 @@ void read_everything(const std::string& path) {
   for (uint32_t f = 0; f < fields.size(); ++f) fields[f] = f;
   const auto source = std::make_shared<ShardSource>(std::vector<std::shared_ptr<const ShardReader>>{reader}, fields);
   std::mt19937_64 random(layout.rows);
-  RowReader rows(source, kMemoryBytes);
+  const auto rows = RowReader::create(source, kMemoryBytes);
   for (const bool pad : {false, true}) try {
       std::vector<uint64_t> wanted = {0, layout.rows - 1};
       for (int i = 0; i < 8; ++i) wanted.push_back(random() % layout.rows);
-      touch(rows.read(wanted.data(), wanted.size(), pad), source->fields());
+      touch(rows->read(wanted.data(), wanted.size(), pad), source->fields());
     } catch (const Error&) {
     }
   EngineOptions engine;

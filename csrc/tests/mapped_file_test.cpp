@@ -150,13 +150,13 @@ TEST(a_shard_cut_short_is_an_error) {
   for (const WriteCodec codec : {WriteCodec::raw, WriteCodec::lz4}) {
     const std::string path = write_shard(folder, "a", table, {codec, 16384, 0});
     const auto source = open_source({path});
-    RowReader reader(source, 1 << 16);
+    const auto reader = RowReader::create(source, 1 << 16);
     const std::vector<uint64_t> rows = {0, 19999};
-    reader.read(rows.data(), rows.size(), true);
+    reader->read(rows.data(), rows.size(), true);
     CHECK_EQ(truncate(path.c_str(), 5000), 0);
-    CHECK_ERROR(Cause::map_lost, {"cut short"}, reader.read(rows.data(), rows.size(), true));
+    CHECK_ERROR(Cause::map_lost, {"cut short"}, reader->read(rows.data(), rows.size(), true));
     const uint64_t row = 10000;
-    CHECK_ERROR(Cause::map_lost, ({path, "cut short"}), RowReader(source, 1 << 16).read(&row, 1, true));
+    CHECK_ERROR(Cause::map_lost, ({path, "cut short"}), RowReader::create(source, 1 << 16)->read(&row, 1, true));
     CHECK_ERROR(Cause::map_lost, ({path, "cut short"}), Engine::create(source, EngineOptions{})->start(EpochOptions{}));
   }
 }

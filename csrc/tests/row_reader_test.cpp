@@ -1,5 +1,8 @@
 #include "row_reader.h"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <random>
 #include <thread>
 
@@ -15,12 +18,12 @@ TEST(any_rows_in_any_order_agree_with_the_table) {
   for (const WriteCodec codec : {WriteCodec::raw, WriteCodec::lz4}) {
     const auto source = open_source({write_shard(folder, "a", table, {codec, 12000, 0})});
     for (const uint64_t memory_bytes : {uint64_t{1}, uint64_t{60000}, uint64_t{1} << 30}) {
-      RowReader reader(source, memory_bytes);
+      const auto reader = RowReader::create(source, memory_bytes);
       for (const bool pad : {false, true})
         for (const size_t count : {0, 1, 2, 37, 300}) {
           std::vector<uint64_t> rows(count);
           for (uint64_t& row : rows) row = random() % table.rows;
-          const Batch batch = reader.read(rows.data(), count, pad);
+          const Batch batch = reader->read(rows.data(), count, pad);
           CHECK_EQ(batch.rows, uint64_t{count});
           for (size_t i = 0; i < count; ++i) check_row(batch, i, table, rows[i]);
         }
@@ -40,17 +43,17 @@ TEST(rows_of_many_shards_are_numbered_through) {
     writer->finish({}, folder.file(name));
     paths.push_back(folder.file(name));
   }
-  RowReader reader(open_source(paths), 1 << 20);
+  const auto reader = RowReader::create(open_source(paths), 1 << 20);
   std::vector<uint64_t> rows(1000);
   for (size_t i = 0; i < rows.size(); ++i) rows[i] = i * 7 % 1000;
-  const Batch batch = reader.read(rows.data(), rows.size(), true);
+  const Batch batch = reader->read(rows.data(), rows.size(), true);
   for (size_t i = 0; i < rows.size(); ++i) check_row(batch, i, table, rows[i]);
 }
 
 TEST(a_row_beyond_the_end_is_refused) {
-  RowReader reader(std::make_shared<MadeSource>(3, 10), 1 << 20);
+  const auto reader = RowReader::create(std::make_shared<MadeSource>(3, 10), 1 << 20);
   for (const uint64_t row : {uint64_t{30}, UINT64_MAX})
-    CHECK_ERROR(Cause::row_index, {"there are 30 rows"}, reader.read(&row, 1, true));
+    CHECK_ERROR(Cause::row_index, {"there are 30 rows"}, reader->read(&row, 1, true));
 }
 
 // Blocks are held one after the other where all together would not fit.
@@ -59,12 +62,12 @@ TEST(rows_all_over_the_data_keep_to_the_budget) {
   std::vector<uint64_t> rows;
   for (int round = 0; round < 2; ++round)
     for (uint64_t block = 0; block < 10; ++block) rows.push_back(block * 100 + static_cast<uint64_t>(round));
-  RowReader large(source, 10 * source->decoded_bytes(0));
-  CHECK_EQ(large.read(rows.data(), rows.size(), true).rows, uint64_t{20});
+  const auto large = RowReader::create(source, 10 * source->decoded_bytes(0));
+  CHECK_EQ(large->read(rows.data(), rows.size(), true).rows, uint64_t{20});
   CHECK_EQ(source->loads.load(), uint64_t{10});
   source->loads = 0;
-  RowReader small(source, 2 * source->decoded_bytes(0));
-  const Batch batch = small.read(rows.data(), rows.size(), true);
+  const auto small = RowReader::create(source, 2 * source->decoded_bytes(0));
+  const Batch batch = small->read(rows.data(), rows.size(), true);
   for (size_t i = 0; i < rows.size(); ++i) CHECK_EQ(row_numbers(batch)[i], static_cast<int64_t>(rows[i]));
   CHECK_EQ(source->loads.load(), uint64_t{20});  // all ten were never there at once
 }
@@ -90,10 +93,10 @@ TEST(arrays_in_memory_are_gathered_where_they_lie) {
     }
     columns.push_back({table.columns[f].field, rows});
   }
-  RowReader reader(std::make_shared<MemorySource>(columns, 500), 1 << 20);
+  const auto reader = RowReader::create(std::make_shared<MemorySource>(columns, 500), 1 << 20);
   std::vector<uint64_t> rows(500);
   for (size_t i = 0; i < rows.size(); ++i) rows[i] = i * 13 % 500;
-  const Batch batch = reader.read(rows.data(), rows.size(), true);
+  const Batch batch = reader->read(rows.data(), rows.size(), true);
   for (size_t i = 0; i < rows.size(); ++i) {
     check_row(batch, i, expected, rows[i]);
     CHECK_EQ(batch.fields[1].valid->data()[i] != 0, table.columns[1].valid[rows[i]] != 0);
@@ -114,7 +117,7 @@ TEST(a_batch_too_large_for_any_memory_is_no_small_batch) {
 
 TEST(concurrent_readers_share_a_small_cache) {
   const auto source = std::make_shared<MadeSource>(40, 50, true);
-  RowReader reader(source, 5 * source->decoded_bytes(0));
+  const auto reader = RowReader::create(source, 5 * source->decoded_bytes(0));
   std::atomic<uint64_t> wrong{0};
   std::vector<std::thread> threads;
   for (int t = 0; t < 4; ++t)
@@ -123,7 +126,7 @@ TEST(concurrent_readers_share_a_small_cache) {
       for (int i = 0; i < 300; ++i) {
         std::vector<uint64_t> rows(1 + random() % 20);
         for (uint64_t& row : rows) row = random() % 2000;
-        const std::vector<int64_t> found = row_numbers(reader.read(rows.data(), rows.size(), i % 2));
+        const std::vector<int64_t> found = row_numbers(reader->read(rows.data(), rows.size(), i % 2));
         for (size_t k = 0; k < rows.size(); ++k) wrong += found[k] != static_cast<int64_t>(rows[k]);
       }
     });
@@ -160,6 +163,34 @@ TEST(a_block_is_decoded_once_and_its_error_reaches_everybody) {
   broken = false;
   CHECK_EQ(ask_all(2), 0);
   CHECK_EQ(source->loads.load(), uint64_t{6});
+}
+
+// At the fork one thread decodes and another waits for it; the child has neither, and must be able to let go.
+TEST(a_forked_child_drops_a_reader_in_use) {
+  auto source = std::make_shared<MadeSource>(2, 10);
+  std::atomic<bool> held{true};
+  source->before_load = [&](uint32_t) {
+    while (held) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  };
+  auto reader = RowReader::create(source, 1 << 20);
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 2; ++t)
+    threads.emplace_back([&] {
+      const uint64_t row = 3;
+      reader->read(&row, 1, true);
+    });
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(10);
+    reader.reset();
+    _exit(0);
+  }
+  int status = -1;
+  CHECK_EQ(waitpid(child, &status, 0), child);
+  held = false;
+  for (std::thread& thread : threads) thread.join();
+  CHECK(WIFEXITED(status));
 }
 
 TEST(blocks_in_use_outlive_the_cache) {

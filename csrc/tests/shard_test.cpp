@@ -247,8 +247,8 @@ TEST(any_changed_bit_of_a_chunk_is_seen) {
       const ShardReader reader(path);
       CHECK_ERROR(Cause::checksum, ({path, "block", "field"}), check_content(reader, table));
       CHECK_ERROR(Cause::checksum, {path}, {
-        RowReader rows(open_source({path}), 1 << 20);
-        for (uint64_t row = 0; row < table.rows; ++row) rows.read(&row, 1, true);
+        const auto rows = RowReader::create(open_source({path}), 1 << 20);
+        for (uint64_t row = 0; row < table.rows; ++row) rows->read(&row, 1, true);
       });
     }
   }
@@ -272,7 +272,7 @@ TEST(the_parts_of_a_chunk_are_checked) {
     write_file(path, image.bytes);
     CHECK_ERROR(Cause::format, ({path, "block 0", words}), check_content(ShardReader(path), table));
     const uint64_t row = 0;
-    CHECK_ERROR(Cause::format, ({path, words}), RowReader(open_source({path}), 1 << 20).read(&row, 1, true));
+    CHECK_ERROR(Cause::format, ({path, words}), RowReader::create(open_source({path}), 1 << 20)->read(&row, 1, true));
   };
   check("offsets", offsets, uint32_t{1});
   check("offsets", offsets + 4 * 60, whole.get<uint32_t>(offsets + 4 * 60) - 1);
@@ -302,11 +302,11 @@ TEST(a_code_without_a_dictionary_is_refused) {
     image.repair_checksums();
     write_file(folder.file("a"), image.bytes);
     const uint64_t row = 3;
-    RowReader reader(open_source({folder.file("a")}), 1 << 20);
+    const auto reader = RowReader::create(open_source({folder.file("a")}), 1 << 20);
     if (all_null)
-      CHECK_EQ(int{reader.read(&row, 1, true).fields[0].valid->data()[0]}, 0);
+      CHECK_EQ(int{reader->read(&row, 1, true).fields[0].valid->data()[0]}, 0);
     else
-      CHECK_ERROR(Cause::format, {"dictionary"}, reader.read(&row, 1, true));
+      CHECK_ERROR(Cause::format, {"dictionary"}, reader->read(&row, 1, true));
   }
 }
 
