@@ -40,7 +40,8 @@ Buffer& Buffer::operator=(Buffer&& other) noexcept {
 
 Buffer::~Buffer() { std::free(data_); }
 
-BufferPool::BufferPool(size_t retain_bytes) : retain_bytes_(retain_bytes), owner_process_(getpid()) {}
+BufferPool::BufferPool(size_t retain_bytes, size_t retain_buffers)
+    : retain_bytes_(retain_bytes), retain_buffers_(retain_buffers), owner_process_(getpid()) {}
 
 bool BufferPool::is_forked() const { return getpid() != owner_process_; }
 
@@ -67,22 +68,19 @@ std::shared_ptr<Buffer> BufferPool::take(size_t size_bytes) {
 }
 
 void BufferPool::give_back(Buffer&& buffer) {
-  Buffer surplus;  // freed outside the lock
+  std::vector<Buffer> surplus;  // freed outside the lock
   if (is_forked()) {
-    surplus = std::move(buffer);
+    surplus.push_back(std::move(buffer));
     return;
   }
   std::lock_guard<std::mutex> lock(mutex_);
-  if (buffer.size_bytes() > retain_bytes_) {
-    surplus = std::move(buffer);
-    return;
-  }
-  while (free_bytes_ + buffer.size_bytes() > retain_bytes_) {
-    free_bytes_ -= free_.front().size_bytes();
-    free_.erase(free_.begin());
-  }
   free_bytes_ += buffer.size_bytes();
   free_.push_back(std::move(buffer));
+  while (free_bytes_ > retain_bytes_ && free_.size() > retain_buffers_) {
+    free_bytes_ -= free_.front().size_bytes();
+    surplus.push_back(std::move(free_.front()));
+    free_.erase(free_.begin());
+  }
 }
 
 }  // namespace fastload

@@ -38,14 +38,15 @@ class Buffer {
 // child nothing is recycled: one of the parent's threads may have held the lock, and nobody is there to give it back.
 class BufferPool : public std::enable_shared_from_this<BufferPool> {
  public:
-  explicit BufferPool(size_t retain_bytes);
+  // Unused memory that is kept: up to retain_bytes, and so many buffers whatever their size.
+  explicit BufferPool(size_t retain_bytes, size_t retain_buffers = 0);
   std::shared_ptr<Buffer> take(size_t size_bytes);
 
  private:
   void give_back(Buffer&& buffer);
   bool is_forked() const;
 
-  const size_t retain_bytes_;  // unused memory kept at most
+  const size_t retain_bytes_, retain_buffers_;
   const int owner_process_;
   std::mutex mutex_;
   std::vector<Buffer> free_;  // last returned, first taken

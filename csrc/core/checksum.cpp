@@ -4,7 +4,7 @@
 #include <cstring>
 
 #if defined(__x86_64__)
-#include <nmmintrin.h>
+#include <immintrin.h>
 #elif defined(__aarch64__) && defined(__linux__)
 #include <arm_acle.h>
 #include <sys/auxv.h>
@@ -106,6 +106,55 @@ FASTLOAD_HARDWARE_CRC uint32_t crc32c_hardware(const uint8_t* data, size_t size_
 }
 #endif
 
+#if defined(__x86_64__)
+#define FASTLOAD_FOLDING __attribute__((target("avx2,sse4.2,vpclmulqdq")))
+bool has_folding() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("vpclmulqdq"); }
+
+// x^n modulo the polynomial, reflected, as carry-less multiplication of reflected operands wants it: one bit up.
+constexpr uint64_t folding_constant(unsigned n) {
+  uint32_t power = uint32_t{1} << 31;  // x^0
+  for (unsigned i = 0; i < n; ++i) power = (power >> 1) ^ (power & 1 ? kPolynomial : 0);
+  return uint64_t{power} << 1;
+}
+
+constexpr size_t kFoldBytes = 128;
+
+// Moves what is held 128 bytes on, where it meets the bytes that lie there.
+FASTLOAD_FOLDING inline __m256i fold(__m256i held, __m256i constants, __m256i next) {
+  const __m256i low = _mm256_clmulepi64_epi128(held, constants, 0x00);
+  const __m256i high = _mm256_clmulepi64_epi128(held, constants, 0x11);
+  return _mm256_xor_si256(_mm256_xor_si256(low, high), next);
+}
+
+// Gopal et al., Fast CRC Computation for Generic Polynomials Using PCLMULQDQ Instruction (Intel, 2009): the data shrink
+// to 128 bytes of the same remainder, at the speed of memory.
+FASTLOAD_FOLDING uint32_t crc32c_folding(const uint8_t* data, size_t size_bytes, uint32_t crc) {
+  if (size_bytes < 2 * kFoldBytes) return crc32c_hardware(data, size_bytes, crc);
+  constexpr auto kLow = static_cast<long long>(folding_constant(8 * kFoldBytes + 32));
+  constexpr auto kHigh = static_cast<long long>(folding_constant(8 * kFoldBytes - 32));
+  const __m256i constants = _mm256_set_epi64x(kHigh, kLow, kHigh, kLow);
+  const auto* parts = reinterpret_cast<const __m256i*>(data);
+  __m256i a = _mm256_xor_si256(_mm256_loadu_si256(parts), _mm256_set_epi32(0, 0, 0, 0, 0, 0, 0, static_cast<int>(~crc)));
+  __m256i b = _mm256_loadu_si256(parts + 1), c = _mm256_loadu_si256(parts + 2), d = _mm256_loadu_si256(parts + 3);
+  size_t at = kFoldBytes;
+  for (; size_bytes - at >= kFoldBytes; at += kFoldBytes) {
+    parts += 4;
+    a = fold(a, constants, _mm256_loadu_si256(parts));
+    b = fold(b, constants, _mm256_loadu_si256(parts + 1));
+    c = fold(c, constants, _mm256_loadu_si256(parts + 2));
+    d = fold(d, constants, _mm256_loadu_si256(parts + 3));
+  }
+  alignas(32) uint8_t held[kFoldBytes];
+  auto* out = reinterpret_cast<__m256i*>(held);
+  _mm256_store_si256(out, a);
+  _mm256_store_si256(out + 1, b);
+  _mm256_store_si256(out + 2, c);
+  _mm256_store_si256(out + 3, d);
+  crc = crc32c_hardware(held, kFoldBytes, ~uint32_t{0});
+  return crc32c_hardware(data + at, size_bytes - at, crc);
+}
+#endif
+
 }  // namespace
 
 uint32_t crc32c_portable(const void* data, size_t size_bytes, uint32_t crc) {
@@ -125,6 +174,10 @@ uint32_t crc32c_portable(const void* data, size_t size_bytes, uint32_t crc) {
 }
 
 uint32_t crc32c(const void* data, size_t size_bytes, uint32_t crc) {
+#ifdef FASTLOAD_FOLDING
+  static const bool folding = has_folding();
+  if (folding) return crc32c_folding(static_cast<const uint8_t*>(data), size_bytes, crc);
+#endif
 #ifdef FASTLOAD_HARDWARE_CRC
   static const bool hardware = has_hardware_crc();
   if (hardware) return crc32c_hardware(static_cast<const uint8_t*>(data), size_bytes, crc);

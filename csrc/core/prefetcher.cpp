@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <numeric>
 
 #include "errors.h"
@@ -18,6 +19,7 @@ constexpr uint64_t kAlways = UINT64_MAX;
 // Waking a consumer for every batch costs more than a small batch: while the next one is this near, it sleeps on.
 constexpr uint64_t kWakeBatches = 8;
 constexpr double kSoon_s = 100e-6;
+constexpr double kWakeRoom = 0.25;  // of what may wait
 
 double now_s() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -105,7 +107,7 @@ Engine::Engine(std::shared_ptr<const Source> source, const EngineOptions& option
     : source_(std::move(source)),
       options_(options),
       owner_process_(getpid()),
-      pool_(std::make_shared<BufferPool>(options.prefetch_bytes)) {
+      pool_(std::make_shared<BufferPool>(options.prefetch_bytes, source_->fields().size() * (options.threads + 2))) {
   const auto blocks = static_cast<uint32_t>(source_->block_rows().size());
   uint64_t raw_bytes = 0, decoded_bytes = 0, largest = 0;
   for (uint32_t block = 0; block < blocks; ++block) {
@@ -168,13 +170,25 @@ std::shared_ptr<Epoch> Engine::start(const EpochOptions& options, const Epoch* a
   {
     std::lock_guard<std::mutex> lock(mutex_);
     epochs_.push_back(epoch);
-    wake_workers();
+    wake_all();
   }
   return std::make_shared<Epoch>(shared_from_this(), epoch);
 }
 
-void Engine::wake_workers() {
-  if (idle_) work_.notify_all();
+void Engine::wake(unsigned most) {
+  for (; most > 0 && idle_ > 0; --most) {
+    --idle_;
+    ++woken_;
+    work_.notify_one();
+  }
+}
+
+// Sleepers are woken for a good stretch of work, not once a batch, and the fewer the more batches wait: a thread too many
+// would only take the processor from the consumer.
+void Engine::wake_for_room(const EpochWork& epoch) {
+  const double room = 1 - fullness(epoch);
+  const auto wanted = static_cast<unsigned>(std::ceil(room * options_.threads));
+  if (room >= kWakeRoom && options_.threads - idle_ < wanted) wake(1);
 }
 
 void Engine::work() {
@@ -193,8 +207,8 @@ void Engine::work() {
     if (!found) {
       job.epoch.reset();
       ++idle_;
-      work_.wait(lock);
-      --idle_;
+      work_.wait(lock, [this] { return woken_ > 0 || stopping_; });
+      if (woken_ > 0) --woken_;
       continue;
     }
     lock.unlock();
@@ -246,14 +260,20 @@ bool Engine::is_loaded(EpochWork& epoch, uint64_t window) {
   return epoch.loaded_until >= end;
 }
 
+// What waits, as a share of what may; from 1 on there is no room. Every thread may have one batch, however large.
+double Engine::fullness(const EpochWork& epoch) const {
+  const auto batches = static_cast<double>(epoch.waiting_batches);
+  if (options_.prefetch_batches) return batches / static_cast<double>(options_.prefetch_batches);
+  return std::min(batches / std::max(1u, options_.threads),
+                  static_cast<double>(epoch.waiting_bytes) / static_cast<double>(options_.prefetch_bytes));
+}
+
 bool Engine::pick_gather(EpochWork& epoch, Job& job) {
   const uint64_t batch = epoch.next_position / epoch.options.batch_rows;
   const bool starts_batch = epoch.next_position == epoch.batch_begin(batch);
   if (starts_batch) {
     if (options_.threads == 0 && batch > epoch.next_delivery) return false;
-    const bool room = options_.prefetch_batches ? epoch.waiting_batches < options_.prefetch_batches
-                                                : epoch.waiting_bytes < options_.prefetch_bytes;
-    if (!room && epoch.waiting_batches > 0) return false;
+    if (fullness(epoch) >= 1) return false;
   }
   const uint64_t window_index = epoch.order->window_at(epoch.next_position);
   if (window_index >= epoch.failed_window || !is_loaded(epoch, window_index)) return false;
@@ -334,7 +354,7 @@ void Engine::load(const Job& job, Scratch& scratch) {
   epoch.store->set_state(job.block, error ? BlockState::empty : BlockState::ready);
   --epoch.running;
   if (error) fail_window(epoch, job.window, error);
-  wake_workers();
+  wake_all();
 }
 
 void Engine::gather(const Job& job, Scratch& scratch) {
@@ -360,7 +380,7 @@ void Engine::gather(const Job& job, Scratch& scratch) {
       ++epoch.windows_over;
     }
   }
-  if (is_over || epoch.needs_no_memory()) wake_workers();  // for its next window, or for an epoch after this one
+  if (is_over || epoch.needs_no_memory()) wake_all();  // for its next window, or for an epoch after this one
   if (error || --slot.parts_left > 0) return;
   lock.unlock();
   Batch batch;
@@ -398,7 +418,7 @@ Epoch::~Epoch() {
   work_->cancelled = true;
   auto& epochs = engine_->epochs_;
   epochs.erase(std::remove(epochs.begin(), epochs.end(), work_), epochs.end());
-  engine_->wake_workers();  // an epoch after this one may begin
+  engine_->wake_all();  // an epoch after this one may begin
 }
 
 Epoch::Status Epoch::try_next(Batch* batch) {
@@ -419,17 +439,13 @@ Epoch::Status Epoch::try_next(Batch* batch) {
       epoch.waiting_bytes -= epoch.slots.front().size_bytes;
       epoch.slots.pop_front();
       ++epoch.next_delivery;
-      // Wake sleepers when there is room for a good stretch of work, not once a batch.
-      const bool room = engine_->options_.prefetch_batches
-                            ? epoch.waiting_batches <= engine_->options_.prefetch_batches * 3 / 4
-                            : epoch.waiting_bytes <= engine_->options_.prefetch_bytes / 4 * 3;
-      if (room || epoch.waiting_batches == 0) engine_->wake_workers();
+      engine_->wake_for_room(epoch);
       return Status::ready;
     }
     if (epoch.must_throw()) std::rethrow_exception(epoch.error);
     if (epoch.after && !epoch.after->needs_no_memory()) {  // whoever asks must not wait for another epoch's consumer
       epoch.after.reset();
-      engine_->wake_workers();
+      engine_->wake_all();
     }
     if (engine_->options_.threads > 0) return Status::waiting;
     Engine::Job job;

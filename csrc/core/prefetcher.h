@@ -35,8 +35,8 @@ namespace fastload {
 struct EngineOptions {
   unsigned threads = 1;             // 0: work is done in the consumer's thread, inside next()
   uint64_t memory_bytes = 1 << 30;  // decoded blocks
-  uint64_t prefetch_bytes = 64 << 20;
-  uint64_t prefetch_batches = 0;    // if not 0, at most so many finished batches wait
+  uint64_t prefetch_bytes = 8 << 20;  // finished batches that wait; besides, one per thread
+  uint64_t prefetch_batches = 0;      // if not 0, at most so many batches wait, whatever their size
 };
 
 struct EpochOptions {
@@ -76,6 +76,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   Engine(std::shared_ptr<const Source> source, const EngineOptions& options);
   void work();
   bool pick(EpochWork& epoch, Job& job);
+  double fullness(const EpochWork& epoch) const;
   bool pick_gather(EpochWork& epoch, Job& job);
   bool pick_load(EpochWork& epoch, Job& job);
   void run(const Job& job, Scratch& scratch);
@@ -84,7 +85,9 @@ class Engine : public std::enable_shared_from_this<Engine> {
   void fail_window(EpochWork& epoch, uint64_t window, std::exception_ptr error);
   bool may_begin(EpochWork& epoch);
   bool is_loaded(EpochWork& epoch, uint64_t window);
-  void wake_workers();
+  void wake(unsigned most);
+  void wake_all() { wake(options_.threads); }
+  void wake_for_room(const EpochWork& epoch);
 
   bool is_forked() const;
 
@@ -99,7 +102,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
   std::mutex mutex_;  // guards everything below, and the state of every EpochWork
   std::condition_variable work_;
   std::vector<std::shared_ptr<EpochWork>> epochs_;
-  unsigned idle_ = 0;
+  unsigned idle_ = 0;   // threads that sleep and have not been told to wake
+  unsigned woken_ = 0;  // threads that were told, and sleep still
   bool stopping_ = false;
   std::vector<std::thread> threads_;
 };

@@ -20,7 +20,9 @@
 namespace fastload {
 namespace {
 
-constexpr uint64_t kSampleBytes = uint64_t{256} << 10;   // of the first block, to choose the filter by
+constexpr uint64_t kSampleBytes = uint64_t{256} << 10;  // of the first block, to choose the filter by
+// Shuffled numbers have longer runs and decode in two thirds of the time: worth a few bytes more.
+constexpr double kShuffleMayCost = 1.1;
 // Large aligned writes let the page cache use 2 MiB pages, which a reader's map then takes as they are: its first touch
 // costs a tenth, and rows all over the file are found with far fewer misses of the TLB.
 constexpr uint64_t kWriteBytes = uint64_t{4} << 20;
@@ -304,8 +306,9 @@ ShardWriter::EncodedChunk ShardWriter::encode_chunk(size_t field, const uint8_t*
       const uint64_t sample = std::min(raw_bytes, kSampleBytes);
       if (!filters_chosen_) {
         byte_shuffle(raw, shuffled.data(), sample, element_bytes);
-        const double gain = static_cast<double>(compressed_size(raw, sample)) / static_cast<double>(compressed_size(shuffled.data(), sample));
-        filters_[field] = gain > 1.02 ? Filter::byte_shuffle : Filter::none;
+        const auto plain_bytes = static_cast<double>(compressed_size(raw, sample));
+        const auto shuffled_bytes = static_cast<double>(compressed_size(shuffled.data(), sample));
+        filters_[field] = shuffled_bytes < plain_bytes * kShuffleMayCost ? Filter::byte_shuffle : Filter::none;
       }
       if (filters_[field] == Filter::byte_shuffle) byte_shuffle(raw, shuffled.data(), raw_bytes, element_bytes);
     }

@@ -26,7 +26,7 @@ from fastload.plan.order import mix
 
 _T_co = TypeVar("_T_co", covariant=True)
 
-PREFETCH_BYTES = 64 << 20  # finished batches that wait for the consumer: enough to ride out a stall of 10 ms
+PREFETCH_BYTES = 8 << 20  # finished batches that wait for the consumer: as much as the caches keep warm
 _LIST_DEPTH = 4  # batches asked for ahead when a sampler of the user's names the rows
 
 
@@ -57,7 +57,7 @@ class DataLoader(TorchDataLoader[_T_co]):
         Native threads. Default: the processors this process may use, at most 4; 0 works in the caller's thread. Where
         torch's own machinery serves, worker processes, and 0 by default.
     prefetch_factor : int, optional
-        Batches per thread that may wait finished. Default: as many as fit 64 MiB.
+        Batches per thread that may wait finished. Default: as many as fit 8 MiB, and one per thread.
     persistent_workers : bool
         With an order known in advance (a `seed`, or no shuffling) the next epoch's first batches are prepared while
         the last ones of this epoch are consumed. Threads and decoded blocks stay for the loader's life in any case.
@@ -137,6 +137,7 @@ class DataLoader(TorchDataLoader[_T_co]):
         self.memory_bytes = memory_bytes
         self.epoch = 0
         self._rows = rows if native else None
+        self._prefetch_batches = (prefetch_factor or 0) * num_workers  # torch's attribute is 2 where nothing was asked
         self._engine: _core.Engine | None = None
         self._engine_process = -1
         self._ahead: tuple[tuple[int, int], _core.Epoch] | None = None
@@ -171,7 +172,7 @@ class DataLoader(TorchDataLoader[_T_co]):
                 threads=self.num_workers,
                 memory_bytes=self.memory_bytes,
                 prefetch_bytes=PREFETCH_BYTES,
-                prefetch_batches=(self.prefetch_factor or 0) * self.num_workers,
+                prefetch_batches=self._prefetch_batches,
             )
             self._engine_process = os.getpid()
             self._ahead = None
