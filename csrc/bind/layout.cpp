@@ -4,10 +4,15 @@
 
 namespace fastload::bind {
 
+constexpr int kNumpyFloat16 = 23;  // NPY_HALF, which pybind11 does not name
+
 py::dtype numpy_dtype(Dtype dtype) {
-  static constexpr const char* kNames[kDtypes] = {"?",  "i1", "i2", "i4", "i8", "u1", "u2", "u4",
-                                                  "u8", "f2", "u2", "f4", "f8", "u1", "u1"};
-  return py::dtype(kNames[static_cast<size_t>(dtype)]);
+  using Api = py::detail::npy_api;  // by number: a name would be parsed anew for every array
+  static constexpr int kNumbers[kDtypes] = {Api::NPY_BOOL_,   Api::NPY_INT8_,   Api::NPY_INT16_,  Api::NPY_INT32_,
+                                            Api::NPY_INT64_,  Api::NPY_UINT8_,  Api::NPY_UINT16_, Api::NPY_UINT32_,
+                                            Api::NPY_UINT64_, kNumpyFloat16,    Api::NPY_UINT16_, Api::NPY_FLOAT_,
+                                            Api::NPY_DOUBLE_, Api::NPY_UINT8_,  Api::NPY_UINT8_};
+  return py::dtype(kNumbers[static_cast<size_t>(dtype)]);
 }
 
 void register_layout(py::module_& module) {

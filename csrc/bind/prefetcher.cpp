@@ -5,13 +5,18 @@
 namespace fastload::bind {
 namespace {
 
+using Api = py::detail::npy_api;
+
 constexpr double kSignalCheck_s = 0.05;  // how long Ctrl-C may go unseen
 
 py::object wrap(const std::shared_ptr<Buffer>& buffer, const py::dtype& dtype, std::vector<py::ssize_t> shape) {
-  if (!buffer) return py::none();
   const py::capsule owner(new std::shared_ptr<Buffer>(buffer),
                           [](void* held) { delete static_cast<std::shared_ptr<Buffer>*>(held); });
   return py::array(dtype, std::move(shape), buffer->data(), owner);
+}
+
+py::object wrap_if_there(const std::shared_ptr<Buffer>& buffer, int numpy_type, py::ssize_t count) {
+  return buffer ? wrap(buffer, py::dtype(numpy_type), {count}) : py::none();
 }
 
 EpochOptions to_options(uint64_t batch_rows, bool drop_last, bool shuffle, uint64_t seed, uint64_t epoch,
@@ -80,10 +85,10 @@ py::list to_python(const Batch& batch, const std::vector<FieldSpec>& fields) {
     if (field.lengths) shape.push_back(width);
     if (field.offsets) shape = {width};
     for (uint64_t size : fields[f].shape) shape.push_back(static_cast<py::ssize_t>(size));
-    out.append(py::make_tuple(wrap(field.values, numpy_dtype(fields[f].dtype), shape),
-                              wrap(field.lengths, py::dtype::of<int64_t>(), {rows}),
-                              wrap(field.offsets, py::dtype::of<int64_t>(), {rows + 1}),
-                              wrap(field.valid, py::dtype::of<bool>(), {rows})));
+    out.append(py::make_tuple(wrap(field.values, numpy_dtype(fields[f].dtype), std::move(shape)),
+                              wrap_if_there(field.lengths, Api::NPY_INT64_, rows),
+                              wrap_if_there(field.offsets, Api::NPY_INT64_, rows + 1),
+                              wrap_if_there(field.valid, Api::NPY_BOOL_, rows)));
   }
   return out;
 }
