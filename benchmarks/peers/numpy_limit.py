@@ -51,10 +51,18 @@ def open_padding(workload: Workload, folder: Path, in_memory: bool) -> Callable[
     return epoch
 
 
+def open_ready(workload: Workload, folder: Path, make: Callable) -> Callable[[int], Batches]:
+    """All batches made beforehand, the same ones every epoch: what is left is the consumer's own time."""
+    batches = list(make(workload, folder, in_memory=True)(0))
+    return lambda number: batches
+
+
 PEERS = [
     Peer("numpy/slice-copy", "w1", open_slices),
     Peer("numpy/take-ram", "w1", partial(open_take, in_memory=True)),
     Peer("numpy/take-memmap", "w1", partial(open_take, in_memory=False)),
+    Peer("numpy/made-beforehand", "w1", partial(open_ready, make=open_take)),
+    Peer("numpy/made-beforehand", "w3", partial(open_ready, make=open_padding)),
     Peer("numpy/pad-ram", "w3", partial(open_padding, in_memory=True)),
     Peer("numpy/pad-memmap", "w3", partial(open_padding, in_memory=False)),
 ]

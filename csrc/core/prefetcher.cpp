@@ -186,6 +186,7 @@ void Engine::wake(unsigned most) {
 // Sleepers are woken for a good stretch of work, not once a batch, and the fewer the more batches wait: a thread too many
 // would only take the processor from the consumer.
 void Engine::wake_for_room(const EpochWork& epoch) {
+  if (epoch.next_position >= epoch.rows) return;
   const double room = 1 - fullness(epoch);
   const auto wanted = static_cast<unsigned>(std::ceil(room * options_.threads));
   if (room >= kWakeRoom && options_.threads - idle_ < wanted) wake(1);
