@@ -111,7 +111,11 @@ def claims(runs: Runs, lasting: list[str]) -> list[Claim]:
                 runs.median(arm, "beyond_mb"),
                 100,
             ),
-            at_most(f"{arm}: most private MB in the second half of the epochs over that in the first", runs.median(arm, "grown_mb"), 5),
+            at_most(
+                f"{arm}: most private MB of the second half of its epochs - of the first",
+                runs.median(arm, "grown_mb"),
+                5,
+            ),
             at_most(f"{arm}: threads left", runs.median(arm, "threads_left"), 0),
             at_most(f"{arm}: file descriptors left", runs.median(arm, "descriptors_left"), 0),
         ]

@@ -25,7 +25,9 @@ def claims(runs: Runs) -> list[Claim]:
         for epoch, key in EPOCHS
     ]
     added = [
-        at_most(f"{arm}, {epoch}: time added to {READY} / the time {PADDING_LOOP} adds", added_share(runs, arm, key), 0.2)
+        at_most(
+            f"{arm}, {epoch}: time added to {READY} / the time {PADDING_LOOP} adds", added_share(runs, arm, key), 0.2
+        )
         for arm in ARMS
         for epoch, key in EPOCHS
     ]

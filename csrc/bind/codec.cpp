@@ -11,7 +11,8 @@ using Bytes = py::array_t<uint8_t, py::array::c_style>;
 Bytes compress(const Bytes& raw, int level) {
   const auto raw_bytes = static_cast<size_t>(raw.size());
   Bytes stored(static_cast<py::ssize_t>(lz4_bound(raw_bytes)));
-  const size_t size = lz4_compress(raw.data(), raw_bytes, stored.mutable_data(), static_cast<size_t>(stored.size()), level);
+  const size_t size =
+      lz4_compress(raw.data(), raw_bytes, stored.mutable_data(), static_cast<size_t>(stored.size()), level);
   stored.resize({static_cast<py::ssize_t>(size)});
   return stored;
 }

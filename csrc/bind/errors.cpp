@@ -9,19 +9,32 @@ namespace {
 
 const char* exception_name(Cause cause) {
   switch (cause) {
-    case Cause::format: return "FormatError";
-    case Cause::version: return "VersionError";
-    case Cause::sealed: return "SealedError";
-    case Cause::truncated: return "TruncatedError";
-    case Cause::checksum: return "ChecksumError";
-    case Cause::limit: return "LimitError";
-    case Cause::map_lost: return "MapLostError";
-    case Cause::file_io: return "FileIOError";
-    case Cause::disk_full: return "DiskFullError";
-    case Cause::schema: return "SchemaError";
-    case Cause::argument: return "ArgumentError";
-    case Cause::row_index: return "RowIndexError";
-    case Cause::closed: return "ClosedError";
+    case Cause::format:
+      return "FormatError";
+    case Cause::version:
+      return "VersionError";
+    case Cause::sealed:
+      return "SealedError";
+    case Cause::truncated:
+      return "TruncatedError";
+    case Cause::checksum:
+      return "ChecksumError";
+    case Cause::limit:
+      return "LimitError";
+    case Cause::map_lost:
+      return "MapLostError";
+    case Cause::file_io:
+      return "FileIOError";
+    case Cause::disk_full:
+      return "DiskFullError";
+    case Cause::schema:
+      return "SchemaError";
+    case Cause::argument:
+      return "ArgumentError";
+    case Cause::row_index:
+      return "RowIndexError";
+    case Cause::closed:
+      return "ClosedError";
   }
   return "FastloadError";
 }

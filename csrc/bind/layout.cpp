@@ -8,10 +8,10 @@ constexpr int kNumpyFloat16 = 23;  // NPY_HALF, which pybind11 does not name
 
 py::dtype numpy_dtype(Dtype dtype) {
   using Api = py::detail::npy_api;  // by number: a name would be parsed anew for every array
-  static constexpr int kNumbers[kDtypes] = {Api::NPY_BOOL_,   Api::NPY_INT8_,   Api::NPY_INT16_,  Api::NPY_INT32_,
-                                            Api::NPY_INT64_,  Api::NPY_UINT8_,  Api::NPY_UINT16_, Api::NPY_UINT32_,
-                                            Api::NPY_UINT64_, kNumpyFloat16,    Api::NPY_UINT16_, Api::NPY_FLOAT_,
-                                            Api::NPY_DOUBLE_, Api::NPY_UINT8_,  Api::NPY_UINT8_};
+  static constexpr int kNumbers[kDtypes] = {Api::NPY_BOOL_,   Api::NPY_INT8_,  Api::NPY_INT16_,  Api::NPY_INT32_,
+                                            Api::NPY_INT64_,  Api::NPY_UINT8_, Api::NPY_UINT16_, Api::NPY_UINT32_,
+                                            Api::NPY_UINT64_, kNumpyFloat16,   Api::NPY_UINT16_, Api::NPY_FLOAT_,
+                                            Api::NPY_DOUBLE_, Api::NPY_UINT8_, Api::NPY_UINT8_};
   return py::dtype(kNumbers[static_cast<size_t>(dtype)]);
 }
 

@@ -67,7 +67,8 @@ py::array_t<int64_t> global_rows(const Epoch& self, const Engine& engine, uint64
     const uint64_t n = std::min(count - done, window.first_position + window.rows - position - done);
     refs.resize(n);
     order.locate(w, position + done, n, refs.data());
-    for (uint64_t i = 0; i < n; ++i) out.mutable_at(static_cast<py::ssize_t>(done + i)) = static_cast<int64_t>(starts[refs[i].block] + refs[i].row);
+    for (uint64_t i = 0; i < n; ++i)
+      out.mutable_at(static_cast<py::ssize_t>(done + i)) = static_cast<int64_t>(starts[refs[i].block] + refs[i].row);
     done += n;
   }
   return out;
@@ -98,11 +99,12 @@ void register_prefetcher(py::module_& module) {
       .def("next", &next, py::arg("engine"), py::arg("timeout_s") = 0.0)
       .def("rows", &global_rows, py::arg("engine"), py::arg("position"), py::arg("count"))
       .def_property_readonly("num_rows", [](const Epoch& self) { return self.order().rows(); })
-      .def_property_readonly("window_rows", [](const Epoch& self) {
-        std::vector<uint64_t> rows;
-        for (const Window& window : self.order().windows()) rows.push_back(window.rows);
-        return rows;
-      })
+      .def_property_readonly("window_rows",
+                             [](const Epoch& self) {
+                               std::vector<uint64_t> rows;
+                               for (const Window& window : self.order().windows()) rows.push_back(window.rows);
+                               return rows;
+                             })
       .def_property_readonly("batches", &Epoch::batches)
       .def_property_readonly("waited_s", &Epoch::waited_s);
   py::class_<Engine, std::shared_ptr<Engine>>(module, "Engine")
@@ -113,11 +115,14 @@ void register_prefetcher(py::module_& module) {
            py::arg("source"), py::arg("threads"), py::arg("memory_bytes"), py::arg("prefetch_bytes"),
            py::arg("prefetch_batches") = 0, py::keep_alive<1, 2>())
       .def_property_readonly("holds_everything", &Engine::holds_everything)
-      .def("start", [](Engine& self, uint64_t batch_rows, bool drop_last, bool shuffle, uint64_t seed, uint64_t epoch,
-                       std::vector<uint32_t> blocks, bool pad, const Epoch* after) {
-        return self.start(to_options(batch_rows, drop_last, shuffle, seed, epoch, std::move(blocks), pad), after);
-      }, py::arg("batch_rows"), py::arg("drop_last"), py::arg("shuffle"), py::arg("seed"), py::arg("epoch"),
-           py::arg("blocks"), py::arg("pad"), py::arg("after").none(true), py::keep_alive<0, 1>());
+      .def(
+          "start",
+          [](Engine& self, uint64_t batch_rows, bool drop_last, bool shuffle, uint64_t seed, uint64_t epoch,
+             std::vector<uint32_t> blocks, bool pad, const Epoch* after) {
+            return self.start(to_options(batch_rows, drop_last, shuffle, seed, epoch, std::move(blocks), pad), after);
+          },
+          py::arg("batch_rows"), py::arg("drop_last"), py::arg("shuffle"), py::arg("seed"), py::arg("epoch"),
+          py::arg("blocks"), py::arg("pad"), py::arg("after").none(true), py::keep_alive<0, 1>());
 }
 
 }  // namespace fastload::bind

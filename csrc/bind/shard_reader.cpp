@@ -60,7 +60,8 @@ py::list chunk_ranges(const ShardReader& self) {
 void verify_block(const ShardReader& self, uint64_t block) {
   Buffer raw, scratch;
   for (size_t f = 0; f < self.layout().fields.size(); ++f) {
-    if (raw.size_bytes() < self.layout().chunk(block, f).raw_bytes) raw = Buffer(self.layout().chunk(block, f).raw_bytes);
+    if (raw.size_bytes() < self.layout().chunk(block, f).raw_bytes)
+      raw = Buffer(self.layout().chunk(block, f).raw_bytes);
     self.decode(block, f, raw.data(), scratch);
     self.view(block, f, raw.data());
   }
@@ -75,9 +76,11 @@ void register_shard_reader(py::module_& module) {
       .def_property_readonly("path", [](const ShardReader& self) { return self.file().path(); })
       .def_property_readonly("rows", [](const ShardReader& self) { return self.layout().rows; })
       .def_property_readonly("file_bytes", [](const ShardReader& self) { return self.layout().file_bytes; })
-      .def_property_readonly("file_id", [](const ShardReader& self) {
-        return py::bytes(reinterpret_cast<const char*>(self.layout().file_id.data()), self.layout().file_id.size());
-      })
+      .def_property_readonly("file_id",
+                             [](const ShardReader& self) {
+                               return py::bytes(reinterpret_cast<const char*>(self.layout().file_id.data()),
+                                                self.layout().file_id.size());
+                             })
       .def_property_readonly("footer_crc32c", [](const ShardReader& self) { return self.layout().footer_crc32c; })
       .def_property_readonly("fields", [](const ShardReader& self) { return self.layout().fields; })
       .def_property_readonly("block_rows", [](const ShardReader& self) { return self.layout().block_rows; })
@@ -90,7 +93,8 @@ void register_shard_reader(py::module_& module) {
   py::class_<ShardSource, Source, std::shared_ptr<ShardSource>>(module, "ShardSource")
       .def(py::init([](const std::vector<std::shared_ptr<ShardReader>>& shards, std::vector<uint32_t> field_indices) {
              return std::make_shared<ShardSource>(
-                 std::vector<std::shared_ptr<const ShardReader>>(shards.begin(), shards.end()), std::move(field_indices));
+                 std::vector<std::shared_ptr<const ShardReader>>(shards.begin(), shards.end()),
+                 std::move(field_indices));
            }),
            py::arg("shards"), py::arg("field_indices"));
 }

@@ -10,7 +10,8 @@ void append(ShardWriter& self, const py::list& columns, uint64_t rows) {
   std::vector<ColumnRows> out;
   for (const py::handle& handle : columns) {
     const auto column = handle.cast<py::tuple>();
-    out.push_back({pointer_or_null<uint8_t>(column[0]), pointer_or_null<int64_t>(column[1]), pointer_or_null<uint8_t>(column[2])});
+    out.push_back({pointer_or_null<uint8_t>(column[0]), pointer_or_null<int64_t>(column[1]),
+                   pointer_or_null<uint8_t>(column[2])});
   }
   py::gil_scoped_release release;
   self.append(out, rows);
@@ -41,7 +42,8 @@ void register_shard_writer(py::module_& module) {
                        WriteCodec codec, uint64_t block_bytes, unsigned threads) {
              FileId id{};
              std::copy_n(file_id.begin(), std::min(id.size(), file_id.size()), id.begin());
-             return ShardWriter::create(temporary_path, std::move(fields), id, WriterOptions{codec, block_bytes, threads});
+             return ShardWriter::create(temporary_path, std::move(fields), id,
+                                        WriterOptions{codec, block_bytes, threads});
            }),
            py::arg("temporary_path"), py::arg("fields"), py::arg("file_id"), py::arg("codec"), py::arg("block_bytes"),
            py::arg("threads"))

@@ -1,11 +1,11 @@
 // Decoded blocks in memory, within a budget.
 #pragma once
 
+#include <condition_variable>
 #include <cstdint>
 #include <list>
 #include <memory>
 #include <mutex>
-#include <condition_variable>
 #include <unordered_map>
 #include <vector>
 

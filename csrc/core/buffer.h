@@ -34,8 +34,9 @@ class Buffer {
 
 // Batch memory. take() hands out a buffer that belongs to its holder for as long as it likes; when the last
 // reference goes, the memory returns here and the next batch is written where the caches are still warm. Memory is
-// never reused while anybody holds it. Thread-safe; buffers may outlive the pool's owner (they hold the pool). In a forked
-// child nothing is recycled: one of the parent's threads may have held the lock, and nobody is there to give it back.
+// never reused while anybody holds it. Thread-safe; buffers may outlive the pool's owner (they hold the pool). In a
+// forked child nothing is recycled: one of the parent's threads may have held the lock, and nobody is there to give it
+// back.
 class BufferPool : public std::enable_shared_from_this<BufferPool> {
  public:
   // Unused memory that is kept: up to retain_bytes, and so many buffers whatever their size.

@@ -77,7 +77,8 @@ bool has_hardware_crc() { return getauxval(AT_HWCAP) & (1 << 7); }  // HWCAP_CRC
 
 #ifdef FASTLOAD_HARDWARE_CRC
 // One crc instruction has a latency of three cycles and a throughput of one: three streams keep it busy.
-FASTLOAD_HARDWARE_CRC uint32_t crc32c_hardware(const uint8_t* data, size_t size_bytes, uint32_t crc) {
+FASTLOAD_HARDWARE_CRC uint32_t crc32c_streams(const void* bytes, size_t size_bytes, uint32_t crc) {
+  const auto* data = static_cast<const uint8_t*>(bytes);
   uint64_t state = ~crc;
   const auto word = [data](size_t offset) {
     uint64_t value;
@@ -128,13 +129,14 @@ FASTLOAD_FOLDING inline __m256i fold(__m256i held, __m256i constants, __m256i ne
 
 // Gopal et al., Fast CRC Computation for Generic Polynomials Using PCLMULQDQ Instruction (Intel, 2009): the data shrink
 // to 128 bytes of the same remainder, at the speed of memory.
-FASTLOAD_FOLDING uint32_t crc32c_folding(const uint8_t* data, size_t size_bytes, uint32_t crc) {
-  if (size_bytes < 2 * kFoldBytes) return crc32c_hardware(data, size_bytes, crc);
+FASTLOAD_FOLDING uint32_t crc32c_folding(const void* bytes, size_t size_bytes, uint32_t crc) {
+  if (size_bytes < 2 * kFoldBytes) return crc32c_streams(bytes, size_bytes, crc);
   constexpr auto kLow = static_cast<long long>(folding_constant(8 * kFoldBytes + 32));
   constexpr auto kHigh = static_cast<long long>(folding_constant(8 * kFoldBytes - 32));
   const __m256i constants = _mm256_set_epi64x(kHigh, kLow, kHigh, kLow);
-  const auto* parts = reinterpret_cast<const __m256i*>(data);
-  __m256i a = _mm256_xor_si256(_mm256_loadu_si256(parts), _mm256_set_epi32(0, 0, 0, 0, 0, 0, 0, static_cast<int>(~crc)));
+  const auto* parts = static_cast<const __m256i*>(bytes);
+  __m256i a =
+      _mm256_xor_si256(_mm256_loadu_si256(parts), _mm256_set_epi32(0, 0, 0, 0, 0, 0, 0, static_cast<int>(~crc)));
   __m256i b = _mm256_loadu_si256(parts + 1), c = _mm256_loadu_si256(parts + 2), d = _mm256_loadu_si256(parts + 3);
   size_t at = kFoldBytes;
   for (; size_bytes - at >= kFoldBytes; at += kFoldBytes) {
@@ -150,8 +152,8 @@ FASTLOAD_FOLDING uint32_t crc32c_folding(const uint8_t* data, size_t size_bytes,
   _mm256_store_si256(out + 1, b);
   _mm256_store_si256(out + 2, c);
   _mm256_store_si256(out + 3, d);
-  crc = crc32c_hardware(held, kFoldBytes, ~uint32_t{0});
-  return crc32c_hardware(data + at, size_bytes - at, crc);
+  crc = crc32c_streams(held, kFoldBytes, ~uint32_t{0});
+  return crc32c_streams(static_cast<const uint8_t*>(bytes) + at, size_bytes - at, crc);
 }
 #endif
 
@@ -173,16 +175,21 @@ uint32_t crc32c_portable(const void* data, size_t size_bytes, uint32_t crc) {
   return ~state;
 }
 
-uint32_t crc32c(const void* data, size_t size_bytes, uint32_t crc) {
+std::vector<Crc32c> crc32c_ways() {
+  std::vector<Crc32c> ways;
 #ifdef FASTLOAD_FOLDING
-  static const bool folding = has_folding();
-  if (folding) return crc32c_folding(static_cast<const uint8_t*>(data), size_bytes, crc);
+  if (has_folding()) ways.push_back(&crc32c_folding);
 #endif
 #ifdef FASTLOAD_HARDWARE_CRC
-  static const bool hardware = has_hardware_crc();
-  if (hardware) return crc32c_hardware(static_cast<const uint8_t*>(data), size_bytes, crc);
+  if (has_hardware_crc()) ways.push_back(&crc32c_streams);
 #endif
-  return crc32c_portable(data, size_bytes, crc);
+  ways.push_back(&crc32c_portable);
+  return ways;
+}
+
+uint32_t crc32c(const void* data, size_t size_bytes, uint32_t crc) {
+  static const Crc32c fastest = crc32c_ways().front();
+  return fastest(data, size_bytes, crc);
 }
 
 }  // namespace fastload

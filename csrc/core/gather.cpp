@@ -39,7 +39,8 @@ void copy_scattered(const uint8_t* const* rows, size_t count, uint64_t row_bytes
 }
 
 // views : of one field; that of block b at views[b * fields].
-void copy_rows(const FieldRows* views, size_t fields, uint64_t row_bytes, const RowRef* refs, size_t count, uint8_t* out) {
+void copy_rows(const FieldRows* views, size_t fields, uint64_t row_bytes, const RowRef* refs, size_t count,
+               uint8_t* out) {
   const uint8_t* rows[kChunkRows];
   for (size_t done = 0; done < count; done += kChunkRows) {
     const size_t n = std::min(kChunkRows, count - done);
@@ -49,11 +50,20 @@ void copy_rows(const FieldRows* views, size_t fields, uint64_t row_bytes, const 
     }
     uint8_t* to = out + done * row_bytes;
     switch (row_bytes) {
-      case 1: copy_scattered<1>(rows, n, 1, to); break;
-      case 2: copy_scattered<2>(rows, n, 2, to); break;
-      case 4: copy_scattered<4>(rows, n, 4, to); break;
-      case 8: copy_scattered<8>(rows, n, 8, to); break;
-      default: copy_scattered<0>(rows, n, row_bytes, to);
+      case 1:
+        copy_scattered<1>(rows, n, 1, to);
+        break;
+      case 2:
+        copy_scattered<2>(rows, n, 2, to);
+        break;
+      case 4:
+        copy_scattered<4>(rows, n, 4, to);
+        break;
+      case 8:
+        copy_scattered<8>(rows, n, 8, to);
+        break;
+      default:
+        copy_scattered<0>(rows, n, row_bytes, to);
     }
   }
 }
@@ -66,8 +76,9 @@ uint64_t batch_bytes(uint64_t a, uint64_t b) {
 }
 
 [[noreturn]] void fail_lost() {
-  fail(Cause::map_lost, "a mapped file was cut short, or its storage failed, while rows were read from it; restore "
-                        "the file and open the data set again");
+  fail(Cause::map_lost,
+       "a mapped file was cut short, or its storage failed, while rows were read from it; restore "
+       "the file and open the data set again");
 }
 
 }  // namespace

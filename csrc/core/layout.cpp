@@ -5,8 +5,8 @@
 #include <set>
 
 #include "buffer.h"
-#include "checksum.h"
 #include "byte_order.h"
+#include "checksum.h"
 #include "errors.h"
 
 namespace fastload {
@@ -107,8 +107,8 @@ std::vector<uint8_t> schema_section(const Layout& layout) {
 
 void check_field_count(uint64_t count, const std::string& name) {
   if (count < 1 || count > kMaxFields)
-    fail(Cause::limit, quoted(name) + ": a shard has 1 to " + std::to_string(kMaxFields) + " fields, found " +
-                           std::to_string(count));
+    fail(Cause::limit,
+         quoted(name) + ": a shard has 1 to " + std::to_string(kMaxFields) + " fields, found " + std::to_string(count));
 }
 
 void check_field_sizes(size_t index, uint8_t dtype, size_t dimensions, size_t name_bytes, const std::string& name) {
@@ -132,7 +132,8 @@ std::vector<FieldSpec> read_schema(Cursor in, const std::string& name) {
     field.key_group = in.get<uint32_t>();
     in.zero(4);
     if (flags > 7)
-      fail(Cause::format, quoted(name) + ": field " + std::to_string(i) + " has unknown flags " + std::to_string(flags));
+      fail(Cause::format,
+           quoted(name) + ": field " + std::to_string(i) + " has unknown flags " + std::to_string(flags));
     check_field_sizes(i, dtype, dimensions, name_bytes, name);
     field.dtype = static_cast<Dtype>(dtype);
     field.variable = flags & kVariable;
@@ -237,8 +238,8 @@ void read_blocks(Cursor in, Layout& layout, const std::string& name) {
       chunk.filter = static_cast<Filter>(in.get<uint8_t>());
       const uint8_t flags = in.get<uint8_t>();
       in.zero(1);
-      const std::string where = quoted(name) + ": block " + std::to_string(block) + ", field '" +
-                                layout.fields[f].name + "'";
+      const std::string where =
+          quoted(name) + ": block " + std::to_string(block) + ", field '" + layout.fields[f].name + "'";
       if (flags & 1) fail(Cause::sealed, where + " is sealed; this build opens no sealed chunks");
       if (flags) fail(Cause::format, where + " has unknown flags");
       offset = check_chunk(chunk, layout.fields[f], rows, offset, layout.footer_offset, where);
@@ -317,7 +318,8 @@ void read_statistics(Cursor in, Layout& layout, const std::string& name) {
     fail(Cause::format, quoted(name) + ": the statistics hold " + std::to_string(in.left()) + " bytes for " +
                             std::to_string(records) + " records of 64");
   layout.statistics.resize(records);
-  if (records) std::memcpy(layout.statistics.data(), in.take(records * sizeof(StatRecord)), records * sizeof(StatRecord));
+  if (records)
+    std::memcpy(layout.statistics.data(), in.take(records * sizeof(StatRecord)), records * sizeof(StatRecord));
 }
 
 std::vector<uint8_t> class_counts_section(const Layout& layout) {
@@ -349,7 +351,8 @@ void read_class_counts(Cursor in, Layout& layout, const std::string& name) {
     const auto entries = static_cast<int64_t>(dictionary == layout.dictionaries.end() ? 0 : dictionary->entries.size());
     for (int64_t value : counts.values)
       if (layout.fields[counts.field].categories && (value < 0 || value >= entries))
-        fail(Cause::format, quoted(name) + ": class counts " + std::to_string(i) + " hold a code outside the dictionary");
+        fail(Cause::format,
+             quoted(name) + ": class counts " + std::to_string(i) + " hold a code outside the dictionary");
     layout.class_counts.push_back(std::move(counts));
   }
   in.end();
@@ -404,8 +407,8 @@ void check_header(const uint8_t* file, const std::string& name) {
     fail(Cause::version, quoted(name) + " is of format version " + std::to_string(version) + ", this build reads " +
                              std::to_string(kVersion));
   if (file[10] != 0)
-    fail(Cause::sealed, quoted(name) + " is sealed (suite " + std::to_string(file[10]) +
-                            "); this build opens no sealed files");
+    fail(Cause::sealed,
+         quoted(name) + " is sealed (suite " + std::to_string(file[10]) + "); this build opens no sealed files");
   Cursor rest(file, kHeaderBytes, quoted(name) + ": the header");
   rest.take(11);
   rest.zero(1);
@@ -420,10 +423,21 @@ void check_header(const uint8_t* file, const std::string& name) {
 
 uint64_t FieldSpec::element_bytes() const {
   switch (dtype) {
-    case Dtype::int16: case Dtype::uint16: case Dtype::float16: case Dtype::bfloat16: return 2;
-    case Dtype::int32: case Dtype::uint32: case Dtype::float32: return 4;
-    case Dtype::int64: case Dtype::uint64: case Dtype::float64: return 8;
-    default: return 1;
+    case Dtype::int16:
+    case Dtype::uint16:
+    case Dtype::float16:
+    case Dtype::bfloat16:
+      return 2;
+    case Dtype::int32:
+    case Dtype::uint32:
+    case Dtype::float32:
+      return 4;
+    case Dtype::int64:
+    case Dtype::uint64:
+    case Dtype::float64:
+      return 8;
+    default:
+      return 1;
   }
 }
 
@@ -435,9 +449,18 @@ uint64_t FieldSpec::row_bytes() const {
 
 StatKind FieldSpec::stat_kind() const {
   switch (dtype) {
-    case Dtype::int8: case Dtype::int16: case Dtype::int32: case Dtype::int64: return StatKind::signed_integer;
-    case Dtype::float16: case Dtype::bfloat16: case Dtype::float32: case Dtype::float64: return StatKind::floating;
-    default: return StatKind::unsigned_integer;
+    case Dtype::int8:
+    case Dtype::int16:
+    case Dtype::int32:
+    case Dtype::int64:
+      return StatKind::signed_integer;
+    case Dtype::float16:
+    case Dtype::bfloat16:
+    case Dtype::float32:
+    case Dtype::float64:
+      return StatKind::floating;
+    default:
+      return StatKind::unsigned_integer;
   }
 }
 
@@ -448,9 +471,7 @@ uint64_t FieldSpec::value_columns() const {
   return 1;
 }
 
-uint64_t FieldSpec::validity_bytes(uint64_t rows) const {
-  return nullable ? align_up((rows + 7) / 8, kAlignment) : 0;
-}
+uint64_t FieldSpec::validity_bytes(uint64_t rows) const { return nullable ? align_up((rows + 7) / 8, kAlignment) : 0; }
 
 uint64_t FieldSpec::offsets_bytes(uint64_t rows) const {
   return is_ragged() ? align_up(4 * (rows + 1), kAlignment) : 0;
@@ -471,8 +492,8 @@ void check_fields(const std::vector<FieldSpec>& fields, const std::string& name)
   check_field_count(fields.size(), name);
   std::set<std::string> names;
   for (const FieldSpec& field : fields) {
-    check_field_sizes(static_cast<size_t>(&field - fields.data()), static_cast<uint8_t>(field.dtype), field.shape.size(),
-                      field.name.size(), name);
+    check_field_sizes(static_cast<size_t>(&field - fields.data()), static_cast<uint8_t>(field.dtype),
+                      field.shape.size(), field.name.size(), name);
     const std::string where = quoted(name) + ": field '" + field.name + "'";
     if (!names.insert(field.name).second) fail(Cause::format, where + " stands twice in the schema");
     if (field.is_ragged() && !field.shape.empty()) fail(Cause::format, where + " is ragged and has a fixed shape");

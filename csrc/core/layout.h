@@ -81,7 +81,7 @@ constexpr std::array<uint8_t, 8> kTailMagic = {0x89, 'F', 'L', 'T', '\r', '\n', 
 constexpr uint16_t kVersion = 1;
 constexpr uint64_t kHeaderBytes = 128, kTailBytes = 64, kSectionHeadBytes = 32, kChunkEntryBytes = 24;
 constexpr uint64_t kMaxFooterBytes = uint64_t{16} << 20;
-constexpr uint64_t kMaxRawChunkBytes = uint64_t{256} << 20;  // stored ones too: compression that does not gain is not used
+constexpr uint64_t kMaxRawChunkBytes = uint64_t{256} << 20;  // stored ones too: a codec that does not gain is not used
 constexpr uint64_t kMaxLz4Ratio = 255;                       // a byte of LZ4 stands for no more
 constexpr uint64_t kMaxBlockRows = uint64_t{1} << 28;
 constexpr uint64_t kMaxShardRows = uint64_t{1} << 48;
@@ -90,7 +90,21 @@ constexpr uint64_t kMaxStatColumns = 1024;  // wider fields are summed up as one
 constexpr size_t kMaxClasses = 4096;        // more distinct values than this are no classes
 
 enum class Dtype : uint8_t {
-  boolean, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64, string, bytes
+  boolean,
+  int8,
+  int16,
+  int32,
+  int64,
+  uint8,
+  uint16,
+  uint32,
+  uint64,
+  float16,
+  bfloat16,
+  float32,
+  float64,
+  string,
+  bytes
 };
 constexpr uint8_t kDtypes = 15;
 

@@ -30,7 +30,7 @@ struct OrderOptions {
   bool shuffle = false;
   uint64_t seed = 0, epoch = 0;
   uint64_t window_bytes = UINT64_MAX;  // what does not fit a window has one of its own
-  std::vector<uint32_t> blocks;  // the blocks taking part; empty means all
+  std::vector<uint32_t> blocks;        // the blocks taking part; empty means all
 };
 
 // Thread-safe once made. Memory: O(blocks).

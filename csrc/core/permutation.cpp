@@ -29,7 +29,8 @@ inline __attribute__((always_inline)) void run_rounds(uint32_t* __restrict left,
 
 using Rounds = void (*)(uint32_t*, uint32_t*, const uint32_t*, int, uint32_t, uint32_t);
 
-void run_lanes(uint32_t* left, uint32_t* right, const uint32_t* keys, int rounds, uint32_t left_size, uint32_t right_size) {
+void run_lanes(uint32_t* left, uint32_t* right, const uint32_t* keys, int rounds, uint32_t left_size,
+               uint32_t right_size) {
   run_rounds<kLanes>(left, right, keys, rounds, left_size, right_size);
 }
 

@@ -12,7 +12,7 @@
 namespace fastload {
 namespace {
 
-constexpr uint64_t kReadAheadBytes = uint64_t{32} << 20;       // stored bytes asked for before they are decoded
+constexpr uint64_t kReadAheadBytes = uint64_t{32} << 20;        // stored bytes asked for before they are decoded
 constexpr uint64_t kSequentialWindowBytes = uint64_t{4} << 20;  // without shuffling, small windows flow best
 constexpr uint64_t kSequentialArenas = 4;
 constexpr uint64_t kAlways = UINT64_MAX;
@@ -21,9 +21,7 @@ constexpr uint64_t kWakeBatches = 8;
 constexpr double kSoon_s = 100e-6;
 constexpr double kWakeRoom = 0.25;  // of what may wait
 
-double now_s() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double now_s() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 uint64_t physical_memory_bytes() {
   return static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGE_SIZE));
@@ -48,13 +46,13 @@ struct EpochWork {
   std::shared_ptr<EpochWork> after;       // drained before this one begins
   uint64_t batches = 0, rows = 0;
 
-  uint64_t next_load = 0;      // in order->sequence()
+  uint64_t next_load = 0;  // in order->sequence()
   uint64_t next_read_ahead = 0, read_ahead_bytes = 0;
   uint64_t loaded_until = 0;   // all blocks of the sequence before this one are loaded
   uint64_t next_position = 0;  // first row of the next part to gather
   uint64_t windows_over = 0;   // windows whose rows have all been gathered
   std::vector<uint64_t> window_rows_left;
-  uint64_t running = 0;        // jobs that use `store`
+  uint64_t running = 0;  // jobs that use `store`
 
   uint64_t next_delivery = 0;   // batch the consumer gets next
   std::deque<BatchSlot> slots;  // of batches next_delivery, next_delivery + 1, ...
@@ -71,13 +69,9 @@ struct EpochWork {
   bool needs_no_memory() const {
     return (windows_over == window_rows_left.size() || cancelled || error) && running == 0;
   }
-  bool has_news() const {
-    return (!slots.empty() && slots.front().done) || next_delivery >= batches || must_throw();
-  }
+  bool has_news() const { return (!slots.empty() && slots.front().done) || next_delivery >= batches || must_throw(); }
   bool keeps_waiting() const { return consumer_sleeps && has_news(); }
-  bool must_throw() const {
-    return error && order->window_at(batch_end(next_delivery) - 1) >= failed_window;
-  }
+  bool must_throw() const { return error && order->window_at(batch_end(next_delivery) - 1) >= failed_window; }
   uint64_t batch_begin(uint64_t batch) const { return batch * options.batch_rows; }
   uint64_t batch_end(uint64_t batch) const { return std::min(rows, (batch + 1) * options.batch_rows); }
 };
@@ -183,8 +177,8 @@ void Engine::wake(unsigned most) {
   }
 }
 
-// Sleepers are woken for a good stretch of work, not once a batch, and the fewer the more batches wait: a thread too many
-// would only take the processor from the consumer.
+// Sleepers are woken for a good stretch of work, not once a batch, and the fewer the more batches wait: a thread too
+// many would only take the processor from the consumer.
 void Engine::wake_for_room(const EpochWork& epoch) {
   if (epoch.next_position >= epoch.rows) return;
   const double room = 1 - fullness(epoch);
@@ -299,8 +293,9 @@ bool Engine::pick_gather(EpochWork& epoch, Job& job) {
   job.rows = end - epoch.next_position;
   epoch.next_position = end;
   if (!job.slot->builder)
-    job.slot->builder = std::make_unique<BatchBuilder>(source_->fields(), epoch.batch_end(batch) - epoch.batch_begin(batch),
-                                                       job.slot->parts_left, epoch.options.pad, *pool_);
+    job.slot->builder =
+        std::make_unique<BatchBuilder>(source_->fields(), epoch.batch_end(batch) - epoch.batch_begin(batch),
+                                       job.slot->parts_left, epoch.options.pad, *pool_);
   return true;
 }
 
@@ -423,7 +418,8 @@ Epoch::~Epoch() {
 }
 
 Epoch::Status Epoch::try_next(Batch* batch) {
-  if (engine_->is_forked()) fail(Cause::closed, "this iterator belongs to the parent process; make a new one after fork");
+  if (engine_->is_forked())
+    fail(Cause::closed, "this iterator belongs to the parent process; make a new one after fork");
   EpochWork& epoch = *work_;
   std::unique_lock<std::mutex> lock(engine_->mutex_);
   for (;;) {

@@ -10,9 +10,9 @@
 //
 // Who owns what: Engine owns the threads, which stop when the last reference to it goes (an Epoch holds one). Threads
 // sleep on `work_` when nothing can be done; the consumer sleeps in Epoch::wait(). An exception in a thread is kept and
-// thrown at the batch that needs the failing block; batches before it are delivered. A file cut short while it is mapped
-// can read as zeros up to the end of a page: an epoch looks at the files' sizes before its last batch. A forked child has
-// no threads: there the engine is refused and, as its locks may be held by nobody, left in memory.
+// thrown at the batch that needs the failing block; batches before it are delivered. A file cut short while it is
+// mapped can read as zeros up to the end of a page: an epoch looks at the files' sizes before its last batch. A forked
+// child has no threads: there the engine is refused and, as its locks may be held by nobody, left in memory.
 #pragma once
 
 #include <atomic>
@@ -33,8 +33,8 @@
 namespace fastload {
 
 struct EngineOptions {
-  unsigned threads = 1;             // 0: work is done in the consumer's thread, inside next()
-  uint64_t memory_bytes = 1 << 30;  // decoded blocks
+  unsigned threads = 1;               // 0: work is done in the consumer's thread, inside next()
+  uint64_t memory_bytes = 1 << 30;    // decoded blocks
   uint64_t prefetch_bytes = 8 << 20;  // finished batches that wait; besides, one per thread
   uint64_t prefetch_batches = 0;      // if not 0, at most so many batches wait, whatever their size
 };
@@ -56,8 +56,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
   static std::shared_ptr<Engine> create(std::shared_ptr<const Source> source, const EngineOptions& options);
   ~Engine();
 
-  // after : an epoch of this engine that is drained first; this one takes over its memory (may be null). Asked for a batch
-  // before that, it begins at once, with memory of its own.
+  // after : an epoch of this engine that is drained first; this one takes over its memory (may be null). Asked for a
+  // batch before that, it begins at once, with memory of its own.
   std::shared_ptr<Epoch> start(const EpochOptions& options, const Epoch* after = nullptr);
   std::shared_ptr<const Order> order(const EpochOptions& options) const;
   // All blocks have a place in memory, or need none: a shuffle is a true permutation.
@@ -94,7 +94,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   const std::shared_ptr<const Source> source_;
   const EngineOptions options_;
   const int owner_process_;
-  bool in_map_ = false;  // some rows are served from the map: the page cache holds them
+  bool in_map_ = false;                 // some rows are served from the map: the page cache holds them
   std::vector<uint64_t> window_costs_;  // per block, what it counts towards a window
   std::unique_ptr<BlockStore> resident_;
   std::shared_ptr<BufferPool> pool_;

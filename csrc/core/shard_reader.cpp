@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cstring>
 
+#include "byte_order.h"
 #include "checksum.h"
 #include "codec_lz4.h"
-#include "byte_order.h"
 #include "errors.h"
 #include "filter.h"
 
@@ -17,8 +17,9 @@ bool is_zero(const uint8_t* from, uint64_t bytes) {
 }
 
 [[noreturn]] void fail_lost(const std::string& where) {
-  fail(Cause::map_lost, where + ": the file was cut short, or its storage failed, while it was mapped; restore the "
-                                "file and open the data set again");
+  fail(Cause::map_lost, where +
+                            ": the file was cut short, or its storage failed, while it was mapped; restore the "
+                            "file and open the data set again");
 }
 
 }  // namespace
@@ -60,8 +61,9 @@ void ShardReader::read_map(uint64_t block, uint64_t field, Body&& body) const {
   if (!guarded(work)) fail_lost(where(block, field));
   if (!decoded) check_whole();  // the rest of the last page of a file cut short reads as zeros
   if (!intact)
-    fail(Cause::checksum, where(block, field) + ": the stored bytes have changed since they were written (CRC32C "
-                                                "differs); restore this shard from a copy");
+    fail(Cause::checksum, where(block, field) +
+                              ": the stored bytes have changed since they were written (CRC32C "
+                              "differs); restore this shard from a copy");
   if (!clean) fail(Cause::checksum, where(block, field) + ": the padding after the chunk is not zero");
   if (!decoded) fail(Cause::format, where(block, field) + ": does not decode to the size the block table declares");
 }
@@ -139,8 +141,8 @@ ShardSource::ShardSource(std::vector<std::shared_ptr<const ShardReader>> shards,
   for (uint32_t s = 0; s < shards_.size(); ++s) {
     const Layout& layout = shards_[s]->layout();
     if (!(layout.fields == shards_[0]->layout().fields))
-      fail(Cause::schema, "'" + shards_[s]->file().path() + "' has another schema than '" +
-                              shards_[0]->file().path() + "'");
+      fail(Cause::schema,
+           "'" + shards_[s]->file().path() + "' has another schema than '" + shards_[0]->file().path() + "'");
     for (uint32_t b = 0; b < layout.block_rows.size(); ++b) {
       places_.push_back({s, b});
       block_rows_.push_back(layout.block_rows[b]);

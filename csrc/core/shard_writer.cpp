@@ -10,9 +10,9 @@
 #include <limits>
 
 #include "buffer.h"
+#include "byte_order.h"
 #include "checksum.h"
 #include "codec_lz4.h"
-#include "byte_order.h"
 #include "errors.h"
 #include "filter.h"
 #include "statistics.h"
@@ -30,8 +30,9 @@ constexpr int kHighLevel = 9;
 
 [[noreturn]] void fail_write(const std::string& path, const char* what) {
   const Cause cause = errno == ENOSPC || errno == EDQUOT ? Cause::disk_full : Cause::file_io;
-  fail(cause, std::string("cannot ") + what + " '" + path + "': " + std::strerror(errno) +
-                  (cause == Cause::disk_full ? "; free some space and write again (nothing half-written is left)" : ""));
+  fail(cause,
+       std::string("cannot ") + what + " '" + path + "': " + std::strerror(errno) +
+           (cause == Cause::disk_full ? "; free some space and write again (nothing half-written is left)" : ""));
 }
 
 uint64_t compressed_size(const uint8_t* raw, uint64_t raw_bytes) {
@@ -46,11 +47,16 @@ void clear_row(const FieldSpec& field, uint8_t* row) {
     for (uint64_t at = 0; at < bytes; at += sizeof nan) std::memcpy(row + at, &nan, sizeof nan);
   };
   switch (field.dtype) {
-    case Dtype::float16: return fill(uint16_t{0x7E00});
-    case Dtype::bfloat16: return fill(uint16_t{0x7FC0});
-    case Dtype::float32: return fill(std::numeric_limits<float>::quiet_NaN());
-    case Dtype::float64: return fill(std::numeric_limits<double>::quiet_NaN());
-    default: std::memset(row, 0, bytes);
+    case Dtype::float16:
+      return fill(uint16_t{0x7E00});
+    case Dtype::bfloat16:
+      return fill(uint16_t{0x7FC0});
+    case Dtype::float32:
+      return fill(std::numeric_limits<float>::quiet_NaN());
+    case Dtype::float64:
+      return fill(std::numeric_limits<double>::quiet_NaN());
+    default:
+      std::memset(row, 0, bytes);
   }
 }
 
@@ -73,7 +79,7 @@ struct ShardWriter::EncodedBlock {
   uint64_t rows = 0;
   std::vector<EncodedChunk> chunks;
   std::vector<StatRecord> statistics;
-  std::vector<ClassCounts> classes;     // of this block, one per field
+  std::vector<ClassCounts> classes;      // of this block, one per field
   std::vector<uint8_t> classes_counted;  // per field
   std::exception_ptr error;
 };
@@ -136,7 +142,8 @@ void ShardWriter::stop_threads() {
 }
 
 uint64_t ShardWriter::rows_that_fit(const std::vector<ColumnRows>& columns, uint64_t first, uint64_t rows) const {
-  const bool any_ragged = std::any_of(layout_.fields.begin(), layout_.fields.end(), [](auto& f) { return f.is_ragged(); });
+  const bool any_ragged =
+      std::any_of(layout_.fields.begin(), layout_.fields.end(), [](auto& f) { return f.is_ragged(); });
   const uint64_t most_rows = std::min<uint64_t>(rows, kMaxBlockRows - filling_->rows);
   // Half a chunk's limit leaves room for the validity and offsets that a chunk holds besides.
   const uint64_t block_bytes = std::min(options_.block_bytes, kMaxRawChunkBytes / 2);
@@ -186,17 +193,20 @@ void ShardWriter::append_rows(const std::vector<ColumnRows>& columns, uint64_t r
         const int64_t *offsets = columns[f].offsets + first, begin = offsets[0];
         const uint64_t bytes = static_cast<uint64_t>(offsets[fit] - begin) * field.element_bytes();
         if (column.values.size() + bytes > kMaxRawChunkBytes / 2)
-          fail(Cause::limit, "field '" + field.name + "': row " + std::to_string(rows_ + first) + " is too large: " +
-                                 std::to_string(bytes) + " bytes, the limit is " + std::to_string(kMaxRawChunkBytes / 2));
+          fail(Cause::limit, "field '" + field.name + "': row " + std::to_string(rows_ + first) +
+                                 " is too large: " + std::to_string(bytes) + " bytes, the limit is " +
+                                 std::to_string(kMaxRawChunkBytes / 2));
         const uint8_t* from = columns[f].values + static_cast<uint64_t>(begin) * field.element_bytes();
         column.values.insert(column.values.end(), from, from + bytes);
         const auto so_far = static_cast<int64_t>(column.offsets.back());
-        for (uint64_t i = 1; i <= fit; ++i) column.offsets.push_back(static_cast<uint32_t>(so_far + offsets[i] - begin));
+        for (uint64_t i = 1; i <= fit; ++i)
+          column.offsets.push_back(static_cast<uint32_t>(so_far + offsets[i] - begin));
         filling_->bytes += bytes;
       } else {
         const uint64_t row_bytes = field.row_bytes();
         const uint8_t* from = columns[f].values + first * row_bytes;
-        if (column.values.capacity() == 0) column.values.reserve(std::max(fit * row_bytes, options_.block_bytes / fixed_row_bytes_ * row_bytes));
+        if (column.values.capacity() == 0)
+          column.values.reserve(std::max(fit * row_bytes, options_.block_bytes / fixed_row_bytes_ * row_bytes));
         column.values.insert(column.values.end(), from, from + fit * row_bytes);
       }
       if (field.nullable) {
@@ -242,8 +252,8 @@ void ShardWriter::submit() {
 void ShardWriter::work() {
   std::unique_lock<std::mutex> lock(mutex_);
   while (!stopping_) {
-    const auto next = std::find_if(queue_.begin(), queue_.end(),
-                                   [](auto& e) { return e->state == EncodedBlock::State::waiting; });
+    const auto next =
+        std::find_if(queue_.begin(), queue_.end(), [](auto& e) { return e->state == EncodedBlock::State::waiting; });
     if (next == queue_.end()) {
       changed_.wait(lock);
       continue;
@@ -281,10 +291,12 @@ void ShardWriter::encode(const Block& block, EncodedBlock& encoded) {
       encoded.chunks.push_back(encode_chunk(f, column.values.data(), column.values.size()));
       continue;
     }
-    const uint64_t offsets_at = field.validity_bytes(block.rows), data_at = offsets_at + field.offsets_bytes(block.rows);
+    const uint64_t offsets_at = field.validity_bytes(block.rows),
+                   data_at = offsets_at + field.offsets_bytes(block.rows);
     raw.assign(data_at + column.values.size(), 0);
     if (field.nullable)
-      for (uint64_t row = 0; row < block.rows; ++row) raw[row / 8] |= static_cast<uint8_t>((valid[row] != 0) << (row % 8));
+      for (uint64_t row = 0; row < block.rows; ++row)
+        raw[row / 8] |= static_cast<uint8_t>((valid[row] != 0) << (row % 8));
     if (field.is_ragged()) std::memcpy(raw.data() + offsets_at, column.offsets.data(), 4 * (block.rows + 1));
     if (!column.values.empty()) std::memcpy(raw.data() + data_at, column.values.data(), column.values.size());
     encoded.chunks.push_back(encode_chunk(f, raw.data(), raw.size()));
@@ -314,8 +326,9 @@ ShardWriter::EncodedChunk ShardWriter::encode_chunk(size_t field, const uint8_t*
     }
     chunk.entry.filter = filters_[field];
     chunk.bytes.resize(lz4_bound(raw_bytes));
-    stored_bytes = lz4_compress(chunk.entry.filter == Filter::none ? raw : shuffled.data(), raw_bytes, chunk.bytes.data(),
-                                chunk.bytes.size(), options_.codec == WriteCodec::lz4hc ? kHighLevel : 0);
+    stored_bytes =
+        lz4_compress(chunk.entry.filter == Filter::none ? raw : shuffled.data(), raw_bytes, chunk.bytes.data(),
+                     chunk.bytes.size(), options_.codec == WriteCodec::lz4hc ? kHighLevel : 0);
   }
   if (stored_bytes > 0 && stored_bytes * 20 < raw_bytes * 19) {
     chunk.entry.codec = Codec::lz4;
@@ -362,7 +375,8 @@ void ShardWriter::write_block(EncodedBlock& encoded) {
   layout_.statistics.insert(layout_.statistics.end(), encoded.statistics.begin(), encoded.statistics.end());
   for (uint32_t f = 0; f < layout_.fields.size(); ++f) {
     if (!has_classes_[f]) continue;
-    auto total = std::find_if(layout_.class_counts.begin(), layout_.class_counts.end(), [f](auto& c) { return c.field == f; });
+    auto total =
+        std::find_if(layout_.class_counts.begin(), layout_.class_counts.end(), [f](auto& c) { return c.field == f; });
     if (total == layout_.class_counts.end()) total = layout_.class_counts.insert(total, ClassCounts{f, {}, {}});
     if (encoded.classes_counted[f]) merge_classes(*total, encoded.classes[f]);
     if (!encoded.classes_counted[f] || total->values.size() > kMaxClasses) {

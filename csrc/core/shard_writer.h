@@ -2,8 +2,9 @@
 //
 // append() copies rows into the block being filled; a full block goes to the threads, which encode it (statistics,
 // filter, compression, checksum), and finished blocks are written in order. At most threads + 2 blocks are in memory.
-// The file has a temporary name until finish() has synced it; a writer that goes away without finish() removes it. After
-// an error it takes no more: part of a row may be in it. A forked child can neither write nor remove its parent's file.
+// The file has a temporary name until finish() has synced it; a writer that goes away without finish() removes it.
+// After an error it takes no more: part of a row may be in it. A forked child can neither write nor remove its parent's
+// file.
 #pragma once
 
 #include <condition_variable>
@@ -84,8 +85,8 @@ class ShardWriter {
   bool finished_ = false, failed_ = false;
   Layout layout_;
   uint64_t fixed_row_bytes_ = 0, rows_ = 0, written_bytes_ = 0, footer_estimate_ = 0, flushed_bytes_ = 0;
-  Buffer pending_;  // bytes flushed_bytes_ .. written_bytes_ of the file
-  std::vector<Filter> filters_;      // per field, chosen on the first block
+  Buffer pending_;                    // bytes flushed_bytes_ .. written_bytes_ of the file
+  std::vector<Filter> filters_;       // per field, chosen on the first block
   std::vector<uint8_t> countable_;    // per field, whether its values can be classes
   std::vector<uint8_t> has_classes_;  // per field, whether there are few enough so far
   bool filters_chosen_ = false;

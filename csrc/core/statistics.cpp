@@ -163,23 +163,34 @@ float bfloat_to_float(uint16_t brain) {
 template <class Visit>
 void with_values(Dtype dtype, const uint8_t* values, uint64_t elements, Visit&& visit) {
   switch (dtype) {
-    case Dtype::int8: return visit(reinterpret_cast<const int8_t*>(values));
-    case Dtype::int16: return visit(reinterpret_cast<const int16_t*>(values));
-    case Dtype::int32: return visit(reinterpret_cast<const int32_t*>(values));
-    case Dtype::int64: return visit(reinterpret_cast<const int64_t*>(values));
-    case Dtype::uint16: return visit(reinterpret_cast<const uint16_t*>(values));
-    case Dtype::uint32: return visit(reinterpret_cast<const uint32_t*>(values));
-    case Dtype::uint64: return visit(reinterpret_cast<const uint64_t*>(values));
-    case Dtype::float32: return visit(reinterpret_cast<const float*>(values));
-    case Dtype::float64: return visit(reinterpret_cast<const double*>(values));
-    case Dtype::float16: case Dtype::bfloat16: {
+    case Dtype::int8:
+      return visit(reinterpret_cast<const int8_t*>(values));
+    case Dtype::int16:
+      return visit(reinterpret_cast<const int16_t*>(values));
+    case Dtype::int32:
+      return visit(reinterpret_cast<const int32_t*>(values));
+    case Dtype::int64:
+      return visit(reinterpret_cast<const int64_t*>(values));
+    case Dtype::uint16:
+      return visit(reinterpret_cast<const uint16_t*>(values));
+    case Dtype::uint32:
+      return visit(reinterpret_cast<const uint32_t*>(values));
+    case Dtype::uint64:
+      return visit(reinterpret_cast<const uint64_t*>(values));
+    case Dtype::float32:
+      return visit(reinterpret_cast<const float*>(values));
+    case Dtype::float64:
+      return visit(reinterpret_cast<const double*>(values));
+    case Dtype::float16:
+    case Dtype::bfloat16: {
       std::vector<float> wide(elements);
       const auto* narrow = reinterpret_cast<const uint16_t*>(values);
       for (uint64_t i = 0; i < elements; ++i)
         wide[i] = dtype == Dtype::float16 ? half_to_float(narrow[i]) : bfloat_to_float(narrow[i]);
       return visit(static_cast<const float*>(wide.data()));
     }
-    default: return visit(values);  // bool, uint8
+    default:
+      return visit(values);  // bool, uint8
   }
 }
 
@@ -246,9 +257,8 @@ void summarize(const FieldSpec& field, uint64_t rows, const uint8_t* values, con
     return;
   }
   const uint64_t row_elements = field.row_bytes() / field.element_bytes();
-  with_values(field.dtype, values, rows * row_elements, [&](const auto* typed) {
-    summarize_values(typed, rows, row_elements, columns, valid, records);
-  });
+  with_values(field.dtype, values, rows * row_elements,
+              [&](const auto* typed) { summarize_values(typed, rows, row_elements, columns, valid, records); });
 }
 
 bool count_classes(const FieldSpec& field, uint64_t rows, const uint8_t* values, const uint8_t* valid,

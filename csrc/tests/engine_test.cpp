@@ -475,6 +475,17 @@ TEST(prefetch_is_bounded) {
   }
 }
 
+TEST(each_thread_may_have_one_batch_however_large) {
+  const auto source = std::make_shared<MadeSource>(8, 16);
+  const auto engine = make_engine(source, 3, 1 << 20, 1);
+  const auto epoch = engine->start(options(16, false));
+  Batch batch;
+  CHECK(take(*epoch, &batch));  // one of eight
+  std::this_thread::sleep_for(milliseconds(100));
+  for (int i = 0; i < 3; ++i) CHECK(epoch->try_next(&batch) == Epoch::Status::ready);  // the threads sleep on these
+  CHECK_EQ(drain(*epoch).size(), size_t{4 * 16});
+}
+
 TEST(waiting_ends_with_news_or_time) {
   auto source = std::make_shared<MadeSource>(2, 10);
   std::atomic<bool> held{true};
@@ -607,6 +618,21 @@ TEST(memory_of_batches_is_recycled_only_when_nobody_holds_it) {
   auto outliving = pool->take(500);
   std::weak_ptr<BufferPool> watched = pool;
   CHECK(!watched.expired());
+}
+
+TEST(buffers_larger_than_what_is_kept_are_recycled_up_to_a_number) {
+  const auto pool = std::make_shared<BufferPool>(1000, 2);
+  std::vector<std::shared_ptr<Buffer>> held;
+  std::set<uint8_t*> places;
+  for (int i = 0; i < 3; ++i) {
+    held.push_back(pool->take(size_t{3} << 20));
+    places.insert(held.back()->data());
+  }
+  uint8_t* const last = held.back()->data();
+  held.clear();  // in the order of the vector: the first one is given up
+  CHECK(pool->take(size_t{3} << 20)->data() == last);
+  auto a = pool->take(size_t{3} << 20), b = pool->take(size_t{3} << 20);
+  CHECK(places.count(a->data()) == 1 && places.count(b->data()) == 1);
 }
 
 TEST(the_pool_serves_many_threads) {

@@ -21,7 +21,7 @@ from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import RandomSampler, SequentialSampler, TensorDataset, WeightedRandomSampler
 
 import fastload as fl
-from fastload import errors
+from fastload import _core, errors
 
 SMALL = 20_000  # bytes: a few blocks of the fixture's
 
@@ -392,6 +392,16 @@ def test_the_data_set_alone_serves_torchs_loader(dataset):
     """What a framework that rebuilds the loader gets."""
     loader = TorchDataLoader(pickle.loads(pickle.dumps(dataset.select("row", "x"))), batch_size=64, num_workers=2)
     assert rows_of(loader) == list(range(1000))
+
+
+def test_batches_that_wait_are_counted_only_where_a_factor_is_given(dataset, monkeypatch):
+    engine, limits = _core.Engine, []
+    monkeypatch.setattr(
+        _core, "Engine", lambda *args, **options: limits.append(options["prefetch_batches"]) or engine(*args, **options)
+    )
+    for factor in (None, 3):
+        list(fl.DataLoader(dataset, batch_size=10, num_workers=2, prefetch_factor=factor))
+    assert limits == [0, 6]  # 0: as many as fit, though torch's own default is 2 for each worker
 
 
 def test_interrupt_ends_the_program_at_once(dataset):
