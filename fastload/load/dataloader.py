@@ -137,9 +137,9 @@ class DataLoader(TorchDataLoader[_T_co]):
         self.memory_bytes = memory_bytes
         self.epoch = 0
         self._rows = rows if native else None
-        self._prefetch_batches = (prefetch_factor or 0) * num_workers  # torch's attribute is 2 where nothing was asked
+        self._asked_prefetch_factor = prefetch_factor  # torch's attribute is 2 where nothing was asked
         self._engine: _core.Engine | None = None
-        self._engine_process = -1
+        self._engine_made_for: tuple[int, ...] = ()
         self._ahead: tuple[tuple[int, int], _core.Epoch] | None = None
         self._last: _NativeIterator | None = None
         if native and (worker_init_fn is not None or multiprocessing_context is not None):
@@ -157,24 +157,35 @@ class DataLoader(TorchDataLoader[_T_co]):
     def __iter__(self) -> Iterator[Any]:
         if self._rows is None:
             return super().__iter__()
-        make = self._make_batch()
-        order = _native_order(self)
-        if order is None:
-            iterator: Any = _ListIterator(self, make)
-        else:
-            iterator = self._last = _NativeIterator(self, self._start(shuffle=order == "shuffle"), make)
-        return iterator
+        if self.timeout > 0 and self.num_workers == 0:  # torch's error, at torch's moment
+            raise AssertionError(
+                f"timeout is for batches made by others; with num_workers=0 it must be 0, got {self.timeout}"
+            )
+        if not self.persistent_workers:
+            return self._new_iterator()
+        if self._iterator is None:
+            self._iterator = self._new_iterator()
+        else:  # as torch does: the same object, begun anew
+            self._iterator.begin(self)
+        return self._iterator
+
+    def _new_iterator(self) -> Any:
+        if _native_order(self) is None:
+            return _ListIterator(self)
+        self._last = _NativeIterator(self)
+        return self._last
 
     def _native_engine(self) -> _core.Engine:
-        if self._engine is None or self._engine_process != os.getpid():
+        made_for = (os.getpid(), self.num_workers, self.memory_bytes)
+        if self._engine is None or self._engine_made_for != made_for:
             self._engine = _core.Engine(
                 self._rows._source(),
                 threads=self.num_workers,
                 memory_bytes=self.memory_bytes,
                 prefetch_bytes=PREFETCH_BYTES,
-                prefetch_batches=self._prefetch_batches,
+                prefetch_batches=(self._asked_prefetch_factor or 0) * self.num_workers,
             )
-            self._engine_process = os.getpid()
+            self._engine_made_for = made_for
             self._ahead = None
         return self._engine
 
@@ -298,13 +309,17 @@ def _with_pinning(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
 class _NativeIterator:
     """One pass in an order of the engine's own. Dropping it ends the pass; the threads go on to serve others."""
 
-    def __init__(self, loader: DataLoader, epoch: _core.Epoch, make: Callable[[Any], Any]) -> None:
+    def __init__(self, loader: DataLoader) -> None:
+        self.begin(loader)
+
+    def begin(self, loader: DataLoader) -> None:
+        self._epoch: Any = None  # a pass that was not ended gives its memory back first
+        self._shuffles = _native_order(loader) == "shuffle"
+        self._make = loader._make_batch()
+        self._epoch = loader._start(shuffle=self._shuffles)
         self._engine = loader._engine
-        self._epoch = epoch
-        self._make = make
         self._batch_rows = loader.batch_sampler.batch_size
         self._timeout_s = float(loader.timeout)
-        self._shuffles = _native_order(loader) == "shuffle"
         self._delivered = 0
         self._wait_s = self._busy_s = 0.0
         self._returned_at: float | None = None
@@ -315,6 +330,9 @@ class _NativeIterator:
 
     def __len__(self) -> int:
         return self._epoch.batches
+
+    def __getstate__(self) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} cannot be pickled")
 
     def __next__(self) -> Any:
         called_at = time.perf_counter()
@@ -353,10 +371,15 @@ class _ListIterator:
     """One pass over batches whose rows a sampler of the user's names. The sampler runs in the caller's thread; the rows
     are gathered by up to `num_workers` threads, a few batches ahead, and delivered in order. The threads end with it."""
 
-    def __init__(self, loader: DataLoader, make: Callable[[Any], Any]) -> None:
+    def __init__(self, loader: DataLoader) -> None:
+        self._pool: ThreadPoolExecutor | None = None
+        self.begin(loader)
+
+    def begin(self, loader: DataLoader) -> None:
+        self._end_threads()
+        self._make = loader._make_batch()
         _draw(loader.generator)
         self._rows = loader._rows
-        self._make = make
         self._lists = iter(loader.batch_sampler)
         self._length = loader.batch_sampler
         self._timeout_s = float(loader.timeout) or None
@@ -369,6 +392,9 @@ class _ListIterator:
 
     def __len__(self) -> int:
         return len(self._length)
+
+    def __getstate__(self) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} cannot be pickled")
 
     def _read(self, rows: Any) -> Any:
         return self._rows.read_rows(np.asarray(rows, np.int64))
@@ -389,7 +415,9 @@ class _ListIterator:
         except TimeoutError:
             raise RuntimeError(f"DataLoader timed out after {self._timeout_s:g} seconds") from None
 
+    def _end_threads(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
     def __del__(self) -> None:
-        pool = getattr(self, "_pool", None)
-        if pool is not None:
-            pool.shutdown(wait=False, cancel_futures=True)
+        self._end_threads()
