@@ -79,6 +79,10 @@ class ShapeError(FastloadError, ValueError):
     """Data of another shape than the field's, or columns of unequal length."""
 
 
+class StateError(FastloadError, ValueError):
+    """A saved state that is not one of this loader's, or of other data."""
+
+
 class EmptyError(FastloadError, ValueError):
     """There are no rows where at least one is needed."""
 

@@ -20,7 +20,7 @@ py::object wrap_if_there(const std::shared_ptr<Buffer>& buffer, int numpy_type, 
 }
 
 EpochOptions to_options(uint64_t batch_rows, bool drop_last, bool shuffle, uint64_t seed, uint64_t epoch,
-                        std::vector<uint32_t> blocks, bool pad) {
+                        std::vector<uint32_t> blocks, bool pad, uint64_t first_position) {
   EpochOptions options;
   options.batch_rows = batch_rows;
   options.drop_last = drop_last;
@@ -28,6 +28,7 @@ EpochOptions to_options(uint64_t batch_rows, bool drop_last, bool shuffle, uint6
   options.pad = pad;
   options.seed = seed;
   options.epoch = epoch;
+  options.first_position = first_position;
   options.blocks = std::move(blocks);
   return options;
 }
@@ -106,7 +107,21 @@ void register_prefetcher(py::module_& module) {
                                return rows;
                              })
       .def_property_readonly("batches", &Epoch::batches)
-      .def_property_readonly("waited_s", &Epoch::waited_s);
+      .def_property_readonly("waited_s", &Epoch::waited_s)
+      .def_property_readonly("costs", [](const Epoch& self) {
+        const EpochCosts costs = self.costs();
+        py::dict out;
+        out["read_s"] = costs.times.read_s;
+        out["verify_s"] = costs.times.verify_s;
+        out["decode_s"] = costs.times.decode_s;
+        out["gather_s"] = costs.times.gather_s;
+        out["blocks_loaded"] = costs.blocks_loaded;
+        out["stored_bytes"] = costs.stored_bytes;
+        out["batches_delivered"] = costs.batches_delivered;
+        out["bytes_delivered"] = costs.bytes_delivered;
+        out["ready_batches"] = costs.ready_batches;
+        return out;
+      });
   py::class_<Engine, std::shared_ptr<Engine>>(module, "Engine")
       .def(py::init([](std::shared_ptr<Source> source, unsigned threads, uint64_t memory_bytes, uint64_t prefetch_bytes,
                        uint64_t prefetch_batches) {
@@ -115,14 +130,17 @@ void register_prefetcher(py::module_& module) {
            py::arg("source"), py::arg("threads"), py::arg("memory_bytes"), py::arg("prefetch_bytes"),
            py::arg("prefetch_batches") = 0, py::keep_alive<1, 2>())
       .def_property_readonly("holds_everything", &Engine::holds_everything)
+      .def_property_readonly("threads", &Engine::threads)
       .def(
           "start",
           [](Engine& self, uint64_t batch_rows, bool drop_last, bool shuffle, uint64_t seed, uint64_t epoch,
-             std::vector<uint32_t> blocks, bool pad, const Epoch* after) {
-            return self.start(to_options(batch_rows, drop_last, shuffle, seed, epoch, std::move(blocks), pad), after);
+             std::vector<uint32_t> blocks, bool pad, const Epoch* after, uint64_t first_position) {
+            return self.start(
+                to_options(batch_rows, drop_last, shuffle, seed, epoch, std::move(blocks), pad, first_position), after);
           },
           py::arg("batch_rows"), py::arg("drop_last"), py::arg("shuffle"), py::arg("seed"), py::arg("epoch"),
-          py::arg("blocks"), py::arg("pad"), py::arg("after").none(true), py::keep_alive<0, 1>());
+          py::arg("blocks"), py::arg("pad"), py::arg("after").none(true), py::arg("first_position") = 0,
+          py::keep_alive<0, 1>());
 }
 
 }  // namespace fastload::bind

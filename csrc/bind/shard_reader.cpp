@@ -58,7 +58,8 @@ py::list chunk_ranges(const ShardReader& self) {
 }
 
 void verify_block(const ShardReader& self, uint64_t block) {
-  Buffer raw, scratch;
+  Buffer raw;
+  LoadScratch scratch;
   for (size_t f = 0; f < self.layout().fields.size(); ++f) {
     if (raw.size_bytes() < self.layout().chunk(block, f).raw_bytes)
       raw = Buffer(self.layout().chunk(block, f).raw_bytes);

@@ -74,7 +74,7 @@ std::shared_ptr<const CachedBlock> BlockCache::get(uint32_t block) {
     cached = std::make_shared<CachedBlock>();
     cached->memory = Buffer(size_bytes);
     cached->views.resize(source_.fields().size());
-    Buffer scratch;
+    LoadScratch scratch;
     source_.load(block, cached->memory.data(), scratch, cached->views.data());
   } catch (...) {
     lock.lock();

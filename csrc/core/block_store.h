@@ -35,7 +35,7 @@ class BlockStore {
   void set_state(uint32_t block, BlockState state) { states_[block] = state; }
   // Blocks of a window that is over make room: they are empty again.
   void release(const Order& order, const Window& window);
-  void load(uint32_t block, Buffer& scratch) { source_.load(block, place(block), scratch, views(block)); }
+  void load(uint32_t block, LoadScratch& scratch) { source_.load(block, place(block), scratch, views(block)); }
 
   const FieldRows* views() const { return views_.data(); }
   uint64_t size_bytes() const { return memory_.size_bytes(); }

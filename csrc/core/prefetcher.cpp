@@ -21,8 +21,6 @@ constexpr uint64_t kWakeBatches = 8;
 constexpr double kSoon_s = 100e-6;
 constexpr double kWakeRoom = 0.25;  // of what may wait
 
-double now_s() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
 uint64_t physical_memory_bytes() {
   return static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGE_SIZE));
 }
@@ -44,7 +42,7 @@ struct EpochWork {
   BlockStore* store = nullptr;            // null until the epoch may begin
   std::unique_ptr<BlockStore> own_store;  // rotating
   std::shared_ptr<EpochWork> after;       // drained before this one begins
-  uint64_t batches = 0, rows = 0;
+  uint64_t batches = 0, end = 0;          // positions options.first_position .. end are delivered
 
   uint64_t next_load = 0;  // in order->sequence()
   uint64_t next_read_ahead = 0, read_ahead_bytes = 0;
@@ -60,6 +58,7 @@ struct EpochWork {
   uint64_t done_batches = 0;  // of the waiting ones, finished
   std::condition_variable ready;
   bool consumer_sleeps = false;
+  EpochCosts costs;
 
   uint64_t failed_window = kAlways;  // nothing is gathered from here on
   std::exception_ptr error;
@@ -72,8 +71,8 @@ struct EpochWork {
   bool has_news() const { return (!slots.empty() && slots.front().done) || next_delivery >= batches || must_throw(); }
   bool keeps_waiting() const { return consumer_sleeps && has_news(); }
   bool must_throw() const { return error && order->window_at(batch_end(next_delivery) - 1) >= failed_window; }
-  uint64_t batch_begin(uint64_t batch) const { return batch * options.batch_rows; }
-  uint64_t batch_end(uint64_t batch) const { return std::min(rows, (batch + 1) * options.batch_rows); }
+  uint64_t batch_begin(uint64_t batch) const { return options.first_position + batch * options.batch_rows; }
+  uint64_t batch_end(uint64_t batch) const { return std::min(end, batch_begin(batch + 1)); }
 };
 
 struct Engine::Job {
@@ -150,16 +149,25 @@ std::shared_ptr<Epoch> Engine::start(const EpochOptions& options, const Epoch* a
   auto epoch = std::make_shared<EpochWork>();
   epoch->options = options;
   epoch->order = order(options);
-  const uint64_t all_rows = epoch->order->rows();
-  epoch->options.batch_rows = std::min(options.batch_rows, all_rows + 1);  // so that no sum of rows can overflow
+  const uint64_t first = options.first_position;
+  if (first > epoch->order->rows())
+    fail(Cause::argument, "an order of " + std::to_string(epoch->order->rows()) + " rows cannot begin at position " +
+                              std::to_string(first));
+  const uint64_t rows = epoch->order->rows() - first;
+  epoch->options.batch_rows = std::min(options.batch_rows, rows + 1);  // so that no sum of rows can overflow
   const uint64_t batch_rows = epoch->options.batch_rows;
-  epoch->batches = options.drop_last ? all_rows / batch_rows : (all_rows + batch_rows - 1) / batch_rows;
-  epoch->rows = std::min(all_rows, epoch->batches * batch_rows);
+  epoch->batches = options.drop_last ? rows / batch_rows : (rows + batch_rows - 1) / batch_rows;
+  epoch->end = first + std::min(rows, epoch->batches * batch_rows);
+  epoch->next_position = first;
   for (const Window& window : epoch->order->windows()) {
-    const uint64_t begin = std::min(epoch->rows, window.first_position);
-    epoch->window_rows_left.push_back(std::min(epoch->rows, window.first_position + window.rows) - begin);
+    const uint64_t begin = std::clamp(window.first_position, first, epoch->end);
+    epoch->window_rows_left.push_back(std::clamp(window.first_position + window.rows, first, epoch->end) - begin);
+    if (epoch->end > first && window.first_position + window.rows <= first) {  // before the beginning
+      ++epoch->windows_over;
+      epoch->next_load = epoch->loaded_until = window.first_block + window.blocks;
+    }
   }
-  if (epoch->rows == 0) epoch->windows_over = epoch->window_rows_left.size();
+  if (epoch->end == first) epoch->windows_over = epoch->window_rows_left.size();
   if (after) epoch->after = after->work_;
   {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -180,7 +188,7 @@ void Engine::wake(unsigned most) {
 // Sleepers are woken for a good stretch of work, not once a batch, and the fewer the more batches wait: a thread too
 // many would only take the processor from the consumer.
 void Engine::wake_for_room(const EpochWork& epoch) {
-  if (epoch.next_position >= epoch.rows) return;
+  if (epoch.next_position >= epoch.end) return;
   const double room = 1 - fullness(epoch);
   const auto wanted = static_cast<unsigned>(std::ceil(room * options_.threads));
   if (room >= kWakeRoom && options_.threads - idle_ < wanted) wake(1);
@@ -215,7 +223,7 @@ void Engine::work() {
 
 bool Engine::pick(EpochWork& epoch, Job& job) {
   const uint64_t position = epoch.next_position;
-  if (epoch.cancelled || position >= epoch.rows) return false;
+  if (epoch.cancelled || position >= epoch.end) return false;
   try {
     if (!may_begin(epoch) || !(pick_gather(epoch, job) || pick_load(epoch, job))) return false;
     ++epoch.running;
@@ -264,7 +272,7 @@ double Engine::fullness(const EpochWork& epoch) const {
 }
 
 bool Engine::pick_gather(EpochWork& epoch, Job& job) {
-  const uint64_t batch = epoch.next_position / epoch.options.batch_rows;
+  const uint64_t batch = (epoch.next_position - epoch.options.first_position) / epoch.options.batch_rows;
   const bool starts_batch = epoch.next_position == epoch.batch_begin(batch);
   if (starts_batch) {
     if (options_.threads == 0 && batch > epoch.next_delivery) return false;
@@ -340,21 +348,25 @@ void Engine::run(const Job& job, Scratch& scratch) {
 void Engine::load(const Job& job, Scratch& scratch) {
   EpochWork& epoch = *job.epoch;
   std::exception_ptr error;
+  scratch.load.times = StageTimes();
   try {
     for (uint64_t i = job.read_ahead_from; i < job.read_ahead_to; ++i) source_->will_need(epoch.order->sequence()[i]);
-    epoch.store->load(job.block, scratch.decode);
+    epoch.store->load(job.block, scratch.load);
   } catch (...) {
     error = std::current_exception();
   }
   std::lock_guard<std::mutex> lock(mutex_);
   epoch.store->set_state(job.block, error ? BlockState::empty : BlockState::ready);
+  epoch.costs.times += scratch.load.times;
+  epoch.costs.blocks_loaded += 1;
+  epoch.costs.stored_bytes += source_->stored_bytes(job.block);
   --epoch.running;
   if (error) fail_window(epoch, job.window, error);
   wake_all();
 }
 
 void Engine::gather(const Job& job, Scratch& scratch) {
-  const double started_s = now_s();
+  const double started_s = wall_s();
   EpochWork& epoch = *job.epoch;
   BatchSlot& slot = *job.slot;
   std::exception_ptr error;
@@ -366,8 +378,10 @@ void Engine::gather(const Job& job, Scratch& scratch) {
   } catch (...) {
     error = std::current_exception();
   }
+  const double gathered_s = wall_s() - started_s;
   std::unique_lock<std::mutex> lock(mutex_);
   --epoch.running;
+  epoch.costs.times.gather_s += gathered_s;
   if (error) fail_window(epoch, job.window, error);
   const bool is_over = (epoch.window_rows_left[job.window] -= job.rows) == 0;
   if (is_over) {
@@ -397,7 +411,7 @@ void Engine::gather(const Job& job, Scratch& scratch) {
     slot.done = true;
     ++epoch.done_batches;
   }
-  const bool wakes = (epoch.done_batches >= kWakeBatches || now_s() - started_s > kSoon_s) && epoch.keeps_waiting();
+  const bool wakes = (epoch.done_batches >= kWakeBatches || wall_s() - started_s > kSoon_s) && epoch.keeps_waiting();
   lock.unlock();  // first, or the consumer would wake only to wait for the lock
   if (wakes) epoch.ready.notify_all();
 }
@@ -431,6 +445,9 @@ Epoch::Status Epoch::try_next(Batch* batch) {
         lock.lock();
       }
       *batch = std::move(epoch.slots.front().batch);
+      epoch.costs.ready_batches += epoch.done_batches;
+      epoch.costs.batches_delivered += 1;
+      epoch.costs.bytes_delivered += epoch.slots.front().size_bytes;
       epoch.waiting_batches -= 1;
       epoch.done_batches -= 1;
       epoch.waiting_bytes -= epoch.slots.front().size_bytes;
@@ -467,5 +484,9 @@ void Epoch::wait(double timeout_s) {
 
 const Order& Epoch::order() const { return *work_->order; }
 uint64_t Epoch::batches() const { return work_->batches; }
+EpochCosts Epoch::costs() const {
+  std::lock_guard<std::mutex> lock(engine_->mutex_);
+  return work_->costs;
+}
 
 }  // namespace fastload

@@ -45,7 +45,16 @@ struct EpochOptions {
   bool shuffle = false;
   bool pad = true;
   uint64_t seed = 0, epoch = 0;
+  uint64_t first_position = 0;   // where in the order to begin
   std::vector<uint32_t> blocks;  // the blocks taking part; empty means all
+};
+
+// What an epoch has cost so far.
+struct EpochCosts {
+  StageTimes times;  // of the threads
+  uint64_t blocks_loaded = 0, stored_bytes = 0;
+  uint64_t batches_delivered = 0, bytes_delivered = 0;
+  uint64_t ready_batches = 0;  // that waited finished when one was asked for, summed over the batches delivered
 };
 
 class Epoch;
@@ -68,7 +77,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
  private:
   friend class Epoch;
   struct Scratch {
-    Buffer decode;
+    LoadScratch load;
     std::vector<RowRef> refs;
   };
   struct Job;
@@ -123,6 +132,7 @@ class Epoch {
 
   const Order& order() const;
   uint64_t batches() const;
+  EpochCosts costs() const;
   double waited_s() const { return waited_s_; }  // from any thread
 
  private:

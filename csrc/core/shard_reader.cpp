@@ -48,17 +48,22 @@ std::string ShardReader::where(uint64_t block, uint64_t field) const {
 
 // Runs `body(stored bytes)` -> ok under the SIGBUS guard, after the checksum and the padding were seen to hold.
 template <class Body>
-void ShardReader::read_map(uint64_t block, uint64_t field, Body&& body) const {
+void ShardReader::read_map(uint64_t block, uint64_t field, StageTimes& times, Body&& body) const {
   const ChunkEntry& chunk = layout_.chunk(block, field);
   const uint8_t* stored = file_.data() + chunk.offset;
   const uint64_t padding = align_up(chunk.stored_bytes, kAlignment) - chunk.stored_bytes;
   bool intact = false, clean = false, decoded = false;
-  const auto work = [&] {
+  const double began_s = wall_s(), began_cpu_s = thread_cpu_s();
+  const auto verify = [&] {
     intact = crc32c(stored, chunk.stored_bytes) == chunk.crc32c;
     clean = is_zero(stored + chunk.stored_bytes, padding);
-    if (intact && clean) decoded = body(stored, chunk);
   };
-  if (!guarded(work)) fail_lost(where(block, field));
+  if (!guarded(verify)) fail_lost(where(block, field));
+  const double verified_s = wall_s(), busy_s = thread_cpu_s() - began_cpu_s;
+  times.verify_s += busy_s;
+  times.read_s += std::max(0.0, verified_s - began_s - busy_s);
+  if (intact && clean && !guarded([&] { decoded = body(stored, chunk); })) fail_lost(where(block, field));
+  times.decode_s += wall_s() - verified_s;
   if (!decoded) check_whole();  // the rest of the last page of a file cut short reads as zeros
   if (!intact)
     fail(Cause::checksum, where(block, field) +
@@ -68,12 +73,13 @@ void ShardReader::read_map(uint64_t block, uint64_t field, Body&& body) const {
   if (!decoded) fail(Cause::format, where(block, field) + ": does not decode to the size the block table declares");
 }
 
-void ShardReader::decode(uint64_t block, uint64_t field, uint8_t* raw, Buffer& scratch) const {
+void ShardReader::decode(uint64_t block, uint64_t field, uint8_t* raw, LoadScratch& scratch) const {
   const ChunkEntry& entry = layout_.chunk(block, field);
   const uint64_t element_bytes = layout_.fields[field].element_bytes();
-  if (entry.filter != Filter::none && scratch.size_bytes() < entry.raw_bytes) scratch = Buffer(entry.raw_bytes);
-  uint8_t* shuffled = scratch.data();
-  read_map(block, field, [&](const uint8_t* stored, const ChunkEntry& chunk) {
+  if (entry.filter != Filter::none && scratch.memory.size_bytes() < entry.raw_bytes)
+    scratch.memory = Buffer(entry.raw_bytes);
+  uint8_t* shuffled = scratch.memory.data();
+  read_map(block, field, scratch.times, [&](const uint8_t* stored, const ChunkEntry& chunk) {
     if (chunk.codec == Codec::raw) {
       std::memcpy(raw, stored, chunk.raw_bytes);
       return true;
@@ -81,13 +87,16 @@ void ShardReader::decode(uint64_t block, uint64_t field, uint8_t* raw, Buffer& s
     if (chunk.filter == Filter::none) return lz4_decompress(stored, chunk.stored_bytes, raw, chunk.raw_bytes);
     return lz4_decompress(stored, chunk.stored_bytes, shuffled, chunk.raw_bytes);
   });
-  if (entry.filter == Filter::byte_shuffle) byte_unshuffle(shuffled, raw, entry.raw_bytes, element_bytes);
+  if (entry.filter == Filter::none) return;
+  const double began_s = wall_s();
+  byte_unshuffle(shuffled, raw, entry.raw_bytes, element_bytes);
+  scratch.times.decode_s += wall_s() - began_s;
 }
 
-const uint8_t* ShardReader::in_place(uint64_t block, uint64_t field) const {
+const uint8_t* ShardReader::in_place(uint64_t block, uint64_t field, StageTimes& times) const {
   std::atomic<uint8_t>& verified = verified_[block * layout_.fields.size() + field];
   if (!verified.load(std::memory_order_acquire)) {
-    read_map(block, field, [](const uint8_t*, const ChunkEntry&) { return true; });
+    read_map(block, field, times, [](const uint8_t*, const ChunkEntry&) { return true; });
     verified.store(1, std::memory_order_release);
   }
   return file_.data() + layout_.chunk(block, field).offset;
@@ -186,7 +195,7 @@ void ShardSource::will_need(uint32_t block) const {
   if (to > from) shard.file().will_need(from, to - from);
 }
 
-void ShardSource::load(uint32_t block, uint8_t* memory, Buffer& scratch, FieldRows* rows) const {
+void ShardSource::load(uint32_t block, uint8_t* memory, LoadScratch& scratch, FieldRows* rows) const {
   const Place place = places_[block];
   const ShardReader& shard = *shards_[place.shard];
   for (size_t i = 0; i < field_indices_.size(); ++i) {
@@ -194,7 +203,7 @@ void ShardSource::load(uint32_t block, uint8_t* memory, Buffer& scratch, FieldRo
     const ChunkEntry& entry = chunk(place, field);
     const uint8_t* raw = memory;
     if (entry.codec == Codec::raw) {
-      raw = shard.in_place(place.block, field);
+      raw = shard.in_place(place.block, field, scratch.times);
     } else {
       shard.decode(place.block, field, memory, scratch);
       memory += align_up(entry.raw_bytes, kAlignment);

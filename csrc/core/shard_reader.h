@@ -23,16 +23,16 @@ class ShardReader {
   void check_whole() const;
 
   // Verifies a chunk and writes its raw bytes to `raw` (raw_bytes long).
-  void decode(uint64_t block, uint64_t field, uint8_t* raw, Buffer& scratch) const;
+  void decode(uint64_t block, uint64_t field, uint8_t* raw, LoadScratch& scratch) const;
   // A raw chunk where it lies in the map. Verified on the first call after opening.
-  const uint8_t* in_place(uint64_t block, uint64_t field) const;
+  const uint8_t* in_place(uint64_t block, uint64_t field, StageTimes& times) const;
   // Splits the raw bytes of a chunk into its parts and checks what the parts promise.
   FieldRows view(uint64_t block, uint64_t field, const uint8_t* raw) const;
 
  private:
   std::string where(uint64_t block, uint64_t field) const;
   template <class Body>
-  void read_map(uint64_t block, uint64_t field, Body&& body) const;
+  void read_map(uint64_t block, uint64_t field, StageTimes& times, Body&& body) const;
 
   MappedFile file_;
   Layout layout_;
@@ -49,7 +49,7 @@ class ShardSource : public Source {
   uint64_t decoded_bytes(uint32_t block) const override;
   uint64_t stored_bytes(uint32_t block) const override;
   void will_need(uint32_t block) const override;
-  void load(uint32_t block, uint8_t* memory, Buffer& scratch, FieldRows* rows) const override;
+  void load(uint32_t block, uint8_t* memory, LoadScratch& scratch, FieldRows* rows) const override;
   void check_whole() const override;
 
  private:

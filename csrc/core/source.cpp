@@ -18,7 +18,7 @@ MemorySource::MemorySource(std::vector<Column> columns, uint64_t rows) : columns
     block_rows_.push_back(static_cast<uint32_t>(std::min(kMemoryBlockRows, rows - row)));
 }
 
-void MemorySource::load(uint32_t block, uint8_t*, Buffer&, FieldRows* rows) const {
+void MemorySource::load(uint32_t block, uint8_t*, LoadScratch&, FieldRows* rows) const {
   const uint64_t first = block * kMemoryBlockRows;
   for (size_t i = 0; i < columns_.size(); ++i) {
     FieldRows view = columns_[i].rows;

@@ -7,6 +7,7 @@
 
 #include "buffer.h"
 #include "layout.h"
+#include "stage_times.h"
 
 namespace fastload {
 
@@ -24,6 +25,12 @@ struct FieldRows {
     return offsets32 ? static_cast<const void*>(offsets32 + row) : offsets64 + row;
   }
   bool is_valid(uint64_t row) const { return !validity || (validity[row / 8] >> (row % 8) & 1); }
+};
+
+// What a thread brings along to load blocks: memory that grows as needed, and a place to note where its time went.
+struct LoadScratch {
+  Buffer memory;
+  StageTimes times;
 };
 
 // Thread-safe: load() of different blocks may run at once.
@@ -44,8 +51,8 @@ class Source {
   // Asks for the block's bytes to be read soon; returns at once.
   virtual void will_need(uint32_t block) const = 0;
   // Verifies and decodes one block into `memory` (64-byte aligned, decoded_bytes() long) and fills fields()[i] ->
-  // rows[i]. `scratch` grows as needed. Throws Error naming file, block and field.
-  virtual void load(uint32_t block, uint8_t* memory, Buffer& scratch, FieldRows* rows) const = 0;
+  // rows[i]. Throws Error naming file, block and field.
+  virtual void load(uint32_t block, uint8_t* memory, LoadScratch& scratch, FieldRows* rows) const = 0;
   // Throws if the files changed size under their maps.
   virtual void check_whole() const = 0;
 
@@ -67,7 +74,7 @@ class MemorySource : public Source {
   uint64_t decoded_bytes(uint32_t) const override { return 0; }
   uint64_t stored_bytes(uint32_t) const override { return 0; }
   void will_need(uint32_t) const override {}
-  void load(uint32_t block, uint8_t* memory, Buffer& scratch, FieldRows* rows) const override;
+  void load(uint32_t block, uint8_t* memory, LoadScratch& scratch, FieldRows* rows) const override;
   void check_whole() const override {}
 
  private:

@@ -441,7 +441,7 @@ TEST(a_batch_that_does_not_fit_into_memory_is_an_error) {
     Endless() : MadeSource(3, 1 << 20) { fields_ = {field("x", Dtype::uint8, {1 << 27})}; }
     uint64_t raw_bytes(uint32_t) const override { return 1 << 27; }
     uint64_t decoded_bytes(uint32_t) const override { return 0; }
-    void load(uint32_t, uint8_t*, Buffer&, FieldRows* rows) const override { rows[0] = FieldRows(); }
+    void load(uint32_t, uint8_t*, LoadScratch&, FieldRows* rows) const override { rows[0] = FieldRows(); }
   };
   for (const unsigned threads : {0u, 2u}) {
     const auto engine = make_engine(std::make_shared<Endless>(), threads);

@@ -248,7 +248,7 @@ uint64_t MadeSource::decoded_bytes(uint32_t block) const {
          (fields_.size() > 1 ? align_up(4 * (rows + 1), kAlignment) + align_up(rows * 4 * 8, kAlignment) : 0);
 }
 
-void MadeSource::load(uint32_t block, uint8_t* memory, Buffer&, FieldRows* rows) const {
+void MadeSource::load(uint32_t block, uint8_t* memory, LoadScratch&, FieldRows* rows) const {
   ++loads;
   if (before_load) before_load(block);
   const uint64_t count = block_rows_[block], first = block * count;

@@ -82,7 +82,7 @@ class MadeSource : public Source {
   uint64_t decoded_bytes(uint32_t block) const override;
   uint64_t stored_bytes(uint32_t) const override { return 1; }
   void will_need(uint32_t) const override {}
-  void load(uint32_t block, uint8_t* memory, Buffer& scratch, FieldRows* rows) const override;
+  void load(uint32_t block, uint8_t* memory, LoadScratch& scratch, FieldRows* rows) const override;
   void check_whole() const override {}
 
   std::function<void(uint32_t block)> before_load;  // may wait, or throw

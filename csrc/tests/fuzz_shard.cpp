@@ -74,7 +74,8 @@ void touch(const Batch& batch, const std::vector<FieldSpec>& fields) {
 void read_everything(const std::string& path) {
   const auto reader = std::make_shared<const ShardReader>(path);
   const Layout& layout = reader->layout();
-  Buffer scratch, raw;
+  Buffer raw;
+  LoadScratch scratch;
   for (uint64_t b = 0; b < layout.block_rows.size(); ++b)
     for (uint64_t f = 0; f < layout.fields.size(); ++f) try {
         if (raw.size_bytes() < layout.chunk(b, f).raw_bytes) raw = Buffer(layout.chunk(b, f).raw_bytes);

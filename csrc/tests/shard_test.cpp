@@ -21,7 +21,7 @@ const WriteCodec kCodecs[] = {WriteCodec::raw, WriteCodec::lz4, WriteCodec::lz4h
 // Every value of the file, through decode() and view() alone.
 void check_content(const ShardReader& reader, const Table& table) {
   const Layout& layout = reader.layout();
-  Buffer scratch;
+  LoadScratch scratch;
   uint64_t first = 0;
   for (uint64_t b = 0; b < layout.block_rows.size(); first += layout.block_rows[b++])
     for (size_t f = 0; f < layout.fields.size(); ++f) {

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -19,15 +20,26 @@ from torch.utils.data._utils.pin_memory import pin_memory as pin
 from fastload import _core
 from fastload.block.batch import name_columns, split_rows
 from fastload.block.threads import default_threads
-from fastload.errors import ArgumentError
+from fastload.errors import ArgumentError, StateError
+from fastload.load.asynchronous import AsyncBatches
 from fastload.load.convert import to_batch
+from fastload.load.monitor import log_pass, logger, stage_seconds, verdict
 from fastload.load.sources import to_rows
 from fastload.plan.order import mix
 
 _T_co = TypeVar("_T_co", covariant=True)
 
 PREFETCH_BYTES = 8 << 20  # finished batches that wait for the consumer: as much as the caches keep warm
+STATE_VERSION = 1
 _LIST_DEPTH = 4  # batches asked for ahead when a sampler of the user's names the rows
+
+
+class _Key(NamedTuple):
+    """What the rows of a pass are a function of."""
+
+    seed: int
+    epoch: int
+    position: int
 
 
 class DataLoader(TorchDataLoader[_T_co]):
@@ -140,8 +152,9 @@ class DataLoader(TorchDataLoader[_T_co]):
         self._asked_prefetch_factor = prefetch_factor  # torch's attribute is 2 where nothing was asked
         self._engine: _core.Engine | None = None
         self._engine_made_for: tuple[int, ...] = ()
-        self._ahead: tuple[tuple[int, int], _core.Epoch] | None = None
-        self._last: _NativeIterator | None = None
+        self._ahead: tuple[_Key, _core.Epoch] | None = None
+        self._last: _NativeIterator | _ListIterator | None = None
+        self._resume: dict[str, Any] | None = None  # a state that was loaded and not yet begun from
         if native and (worker_init_fn is not None or multiprocessing_context is not None):
             name = "worker_init_fn" if worker_init_fn is not None else "multiprocessing_context"
             warnings.warn(
@@ -151,7 +164,12 @@ class DataLoader(TorchDataLoader[_T_co]):
             )
 
     def set_epoch(self, epoch: int) -> None:
-        """The epoch that the next ``iter()`` delivers; it counts up by itself from there. Matters with a `seed`."""
+        """The epoch that the next ``iter()`` delivers; it counts up by itself from there. Matters with a `seed`.
+
+        Setting the epoch that a loaded state lies in changes nothing: the pass goes on in the middle.
+        """
+        if self._resume is not None and self._resume["epoch"] != epoch:
+            self._resume = None
         self.epoch = int(epoch)
 
     def __iter__(self) -> Iterator[Any]:
@@ -169,10 +187,12 @@ class DataLoader(TorchDataLoader[_T_co]):
             self._iterator.begin(self)
         return self._iterator
 
+    def __aiter__(self) -> AsyncBatches:
+        """``async for``: a pass whose batches are awaited without holding up the event loop."""
+        return AsyncBatches(iter(self))
+
     def _new_iterator(self) -> Any:
-        if _native_order(self) is None:
-            return _ListIterator(self)
-        self._last = _NativeIterator(self)
+        self._last = _ListIterator(self) if _native_order(self) is None else _NativeIterator(self)
         return self._last
 
     def _native_engine(self) -> _core.Engine:
@@ -189,7 +209,7 @@ class DataLoader(TorchDataLoader[_T_co]):
             self._ahead = None
         return self._engine
 
-    def _start(self, *, shuffle: bool) -> _core.Epoch:
+    def _start(self, *, shuffle: bool) -> tuple[_Key, _core.Epoch]:
         engine = self._native_engine()
         key = self._next_key(shuffle)
         if self._ahead is not None and self._ahead[0] == key:
@@ -198,25 +218,93 @@ class DataLoader(TorchDataLoader[_T_co]):
             epoch = self._begin(engine, shuffle, key, None)
         self._ahead = None
         if self.persistent_workers and (self.seed is not None or not shuffle):
-            following = (key[0], key[1] + 1)
+            following = _Key(key.seed, key.epoch + 1, 0)
             self._ahead = (following, self._begin(engine, shuffle, following, epoch))
-        return epoch
+        return key, epoch
 
-    def _begin(
-        self, engine: _core.Engine, shuffle: bool, key: tuple[int, int], after: _core.Epoch | None
-    ) -> _core.Epoch:
+    def _begin(self, engine: _core.Engine, shuffle: bool, key: _Key, after: _core.Epoch | None) -> _core.Epoch:
         sampler = self.batch_sampler
-        return engine.start(sampler.batch_size, sampler.drop_last, shuffle, *key, [], True, after)
+        return engine.start(
+            sampler.batch_size, sampler.drop_last, shuffle, key.seed, key.epoch, [], True, after, key.position
+        )
 
-    def _next_key(self, shuffle: bool) -> tuple[int, int]:
-        """(seed, epoch) of a pass. Draws from torch's generators what torch would: one number for the iterator, and one
+    def _next_key(self, shuffle: bool) -> _Key:
+        """What a pass is a function of. Draws from torch's generators what torch would: one number for the iterator, and one
         for a random sampler that has no generator of its own."""
         drawn = _draw(self.generator)
         sampler = self.batch_sampler.sampler
         if shuffle:
             drawn = _draw(getattr(sampler, "generator", None))
+        seed, position = drawn if self.seed is None else self.seed, 0
+        if self._resume is not None:
+            seed, position = self._resume["seed"], self._resume["position"]
+            self._resume = None
         epoch, self.epoch = self.epoch, self.epoch + 1
-        return (drawn, 0) if self.seed is None else (self.seed & (1 << 64) - 1, epoch)
+        return _Key(seed & (1 << 64) - 1 if shuffle else 0, epoch, position)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the latest pass stands: what was delivered is not delivered again, whatever lies prefetched.
+
+        Returns
+        -------
+        dict
+            For JSON, and as cheap as that. `position` counts rows of the epoch's order, so that the pass can go on with
+            another batch size or number of threads. With a sampler of yours it counts batches. Empty where torch's own
+            machinery serves, which has no such state.
+
+        Examples
+        --------
+        >>> import numpy as np, fastload as fl
+        >>> loader = fl.DataLoader({"x": np.arange(10)}, batch_size=4, shuffle=True, seed=1)
+        >>> rows = iter(loader)
+        >>> first = next(rows)["x"].tolist()
+        >>> state = loader.state_dict()
+        >>> again = fl.DataLoader({"x": np.arange(10)}, batch_size=3, shuffle=True, seed=1)
+        >>> again.load_state_dict(state)
+        >>> sorted(first + [row for batch in again for row in batch["x"].tolist()])
+        [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+        """
+        if self._rows is None:
+            return {}
+        if self._resume is not None:
+            return dict(self._resume)
+        state = {"version": STATE_VERSION, **self._definition(), "seed": None, "epoch": self.epoch, "position": 0}
+        if self._last is not None and not self._last.is_over:
+            state |= {"seed": self._last.seed, "epoch": self._last.epoch, "position": self._last.position}
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """The next ``iter()`` goes on where `state` was taken, at no cost; the passes after it follow as usual.
+
+        Raises
+        ------
+        StateError
+            The state is of other data, of another order, or no state.
+        """
+        if self._rows is None:
+            if state:
+                raise StateError(
+                    "this loader is served by torch's own machinery and cannot go on in the middle of a pass"
+                )
+            return
+        keys = {"version", "seed", "epoch", "position", *self._definition()}
+        if not isinstance(state, Mapping) or not keys <= set(state):
+            raise StateError(f"a state has the entries {', '.join(sorted(keys))}; got {state!r}")
+        expected = {"version": STATE_VERSION, **self._definition()}
+        other = {name: state[name] for name, value in expected.items() if state[name] != value}
+        if other:
+            here = {name: expected[name] for name in other}
+            raise StateError(
+                f"the state was taken with {other}, and this loader has {here}; the order would be another"
+            )
+        self._resume = dict(state) if state["position"] else None
+        self.epoch = int(state["epoch"])
+
+    def _definition(self) -> dict[str, Any]:
+        """What the order is a function of, beside seed and epoch."""
+        order = _native_order(self) or "sampler"
+        window = {"memory_bytes": self.memory_bytes} if order == "shuffle" else {}
+        return {"order": order, "num_rows": self._rows.num_rows, **window}
 
     def _make_batch(self) -> Callable[[Any], Any]:
         """parts -> what the training loop gets."""
@@ -256,15 +344,21 @@ class DataLoader(TorchDataLoader[_T_co]):
         dict
             order : "permutation", "windowed", "sequential", "sampler" (yours), or "torch" (not served by the engine);
             mix : mixing reached, 1.0 = a true permutation (see ``fastload.plan.order.mix``), None where not known;
-            window_rows : rows of the largest window; delivered_rows, delivered_batches; wait_s : time the consumer
-            waited for data; busy_s : time between its calls.
+            window_rows : rows of the largest window; delivered_rows, delivered_batches, delivered_bytes;
+            wait_s : seconds the loop spent in ``next()``; busy_s : seconds between its calls;
+            stages_s : seconds by stage: ``read`` (standing still for stored bytes), ``verify``, ``decode``, ``gather`` of
+            all threads together, ``hand_over`` of the consumer's own;
+            loaded_blocks, read_bytes : verified and decoded in this pass; ready_batches : finished ones that waited, on
+            average; verdict : who waits for whom, and what to change.
+
+        With the logger ``fastload.load`` at level INFO, each whole pass writes a line.
         """
         if self._rows is None:
             return {"order": "torch", "mix": None}
         kind = _native_order(self)
         if kind is None:
             return {"order": "sampler", "mix": None}
-        if self._last is None:
+        if not isinstance(self._last, _NativeIterator):
             return {"order": "permutation" if kind == "shuffle" else "sequential", "mix": None, "delivered_rows": 0}
         return self._last.stats()
 
@@ -316,7 +410,7 @@ class _NativeIterator:
         self._epoch: Any = None  # a pass that was not ended gives its memory back first
         self._shuffles = _native_order(loader) == "shuffle"
         self._make = loader._make_batch()
-        self._epoch = loader._start(shuffle=self._shuffles)
+        self._key, self._epoch = loader._start(shuffle=self._shuffles)
         self._engine = loader._engine
         self._batch_rows = loader.batch_sampler.batch_size
         self._timeout_s = float(loader.timeout)
@@ -324,12 +418,30 @@ class _NativeIterator:
         self._wait_s = self._busy_s = 0.0
         self._returned_at: float | None = None
         self._mix: float | None = None
+        self._ended = False
 
     def __iter__(self) -> _NativeIterator:
         return self
 
     def __len__(self) -> int:
         return self._epoch.batches
+
+    @property
+    def seed(self) -> int:
+        return self._key.seed
+
+    @property
+    def epoch(self) -> int:
+        return self._key.epoch
+
+    @property
+    def position(self) -> int:
+        """Rows of the epoch's order up to the next batch."""
+        return min(self._epoch.num_rows, self._key.position + self._delivered * self._batch_rows)
+
+    @property
+    def is_over(self) -> bool:
+        return self._delivered >= self._epoch.batches
 
     def __getstate__(self) -> Any:
         raise NotImplementedError(f"{type(self).__name__} cannot be pickled")
@@ -341,6 +453,7 @@ class _NativeIterator:
         except TimeoutError:
             raise RuntimeError(f"DataLoader timed out after {self._timeout_s:g} seconds") from None
         if parts is None:
+            self._end()
             raise StopIteration
         batch = self._make(parts)
         self._delivered += 1
@@ -350,20 +463,36 @@ class _NativeIterator:
         self._wait_s += self._returned_at - called_at
         return batch
 
+    def _end(self) -> None:
+        if not self._ended and logger.isEnabledFor(logging.INFO):
+            log_pass(self.stats())
+        self._ended = True
+
     def stats(self) -> dict[str, Any]:
         windows = self._epoch.window_rows
         num_rows = self._epoch.num_rows
         if self._mix is None and num_rows:
             self._mix = mix(lambda at, n: self._epoch.rows(self._engine, at, n), num_rows, self._batch_rows)
+        costs = self._epoch.costs
+        threads = self._engine.threads
+        stages = stage_seconds(costs, 0.0)
+        elsewhere_s = self._epoch.waited_s if threads else sum(stages.values())  # without threads, next() does the work
+        stages["hand_over"] = max(0.0, self._wait_s - elsewhere_s)
         kind = "sequential" if not self._shuffles else "permutation" if len(windows) <= 1 else "windowed"
         return {
             "order": kind,
             "mix": self._mix,
             "window_rows": max(windows, default=0),
             "delivered_batches": self._delivered,
-            "delivered_rows": min(num_rows, self._delivered * self._batch_rows),
+            "delivered_rows": self.position - self._key.position,
+            "delivered_bytes": costs["bytes_delivered"],
             "wait_s": self._wait_s,
             "busy_s": self._busy_s,
+            "stages_s": stages,
+            "loaded_blocks": costs["blocks_loaded"],
+            "read_bytes": costs["stored_bytes"],
+            "ready_batches": costs["ready_batches"] / max(1, self._delivered),
+            "verdict": verdict(self._wait_s, self._busy_s, stages, threads),
         }
 
 
@@ -378,9 +507,15 @@ class _ListIterator:
     def begin(self, loader: DataLoader) -> None:
         self._end_threads()
         self._make = loader._make_batch()
-        _draw(loader.generator)
+        self.seed = _draw(loader.generator)
+        self.position = 0 if loader._resume is None else loader._resume["position"]  # batches
+        loader._resume = None
+        self.epoch, loader.epoch = loader.epoch, loader.epoch + 1
+        self._ended = False
         self._rows = loader._rows
         self._lists = iter(loader.batch_sampler)
+        for _ in range(self.position):
+            next(self._lists, None)
         self._length = loader.batch_sampler
         self._timeout_s = float(loader.timeout) or None
         self._pool = ThreadPoolExecutor(loader.num_workers) if loader.num_workers else None
@@ -396,12 +531,28 @@ class _ListIterator:
     def __getstate__(self) -> Any:
         raise NotImplementedError(f"{type(self).__name__} cannot be pickled")
 
+    @property
+    def is_over(self) -> bool:
+        try:
+            return self._ended or self.position >= len(self._length)
+        except TypeError:  # a sampler without a length
+            return self._ended
+
     def _read(self, rows: Any) -> Any:
         return self._rows.read_rows(np.asarray(rows, np.int64))
 
     def __next__(self) -> Any:
+        try:
+            parts = self._next_parts()
+        except StopIteration:
+            self._ended = True
+            raise
+        self.position += 1
+        return self._make(parts)
+
+    def _next_parts(self) -> Any:
         if self._pool is None:
-            return self._make(self._read(next(self._lists)))
+            return self._read(next(self._lists))
         while len(self._pending) < self._depth:
             rows = next(self._lists, None)
             if rows is None:
@@ -411,7 +562,7 @@ class _ListIterator:
             self._pool.shutdown()
             raise StopIteration
         try:
-            return self._make(self._pending.popleft().result(self._timeout_s))
+            return self._pending.popleft().result(self._timeout_s)
         except TimeoutError:
             raise RuntimeError(f"DataLoader timed out after {self._timeout_s:g} seconds") from None
 
