@@ -163,6 +163,16 @@ class DataLoader(TorchDataLoader[_T_co]):
                 stacklevel=2,
             )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and copy: all but the threads and the passes under way, which the copy begins anew."""
+        return self.__dict__ | {
+            "_engine": None,
+            "_engine_made_for": (),
+            "_ahead": None,
+            "_last": None,
+            "_iterator": None,
+        }
+
     def set_epoch(self, epoch: int) -> None:
         """The epoch that the next ``iter()`` delivers; it counts up by itself from there. Matters with a `seed`.
 

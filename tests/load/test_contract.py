@@ -6,6 +6,7 @@ fastload serves by itself, `Rows` a data set of the user's, which torch's machin
 
 from __future__ import annotations
 
+import copy
 import os
 import pickle
 import random
@@ -443,6 +444,16 @@ def test_rule_18_persistent_workers_keep_one_iterator(loader_class, either):
     half = iter(loader)
     next(half)
     assert first_columns(iter(loader)) == rows  # reset in the middle
+
+
+def test_a_loader_that_was_used_can_be_pickled_and_copied(loader_class, either):
+    torch.manual_seed(0)
+    loader = loader_class(either, batch_size=5, num_workers=1)
+    rows = first_columns(loader)
+    for copied in (pickle.loads(pickle.dumps(loader)), copy.copy(loader), copy.deepcopy(loader)):
+        assert first_columns(copied) == rows
+        assert copied.batch_size == 5
+    assert first_columns(loader) == rows
 
 
 # 19 -- a generic class
