@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fastload import errors
     from fastload.block.dataset import Dataset
     from fastload.block.dataset import open_dataset as open
+    from fastload.block.padding import Padding
     from fastload.block.writer import Writer, write
     from fastload.ingest import convert, to_arrow, to_parquet
     from fastload.load.dataloader import DataLoader
@@ -25,6 +26,7 @@ _PUBLIC = {
     "Dataset": ("fastload.block.dataset", "Dataset"),
     "Field": ("fastload.schema", "Field"),
     "IterableDataset": ("fastload.load.iterable", "IterableDataset"),
+    "Padding": ("fastload.block.padding", "Padding"),
     "Ragged": ("fastload.schema", "Ragged"),
     "Schema": ("fastload.schema", "Schema"),
     "Writer": ("fastload.block.writer", "Writer"),

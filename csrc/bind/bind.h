@@ -32,6 +32,9 @@ py::dtype numpy_dtype(Dtype dtype);
 // A list with, per field, (values, lengths, offsets, valid) as arrays over the batch's own memory; None where absent.
 py::list to_python(const Batch& batch, const std::vector<FieldSpec>& fields);
 
+// True: every field with zeros to its longest row; False: none; else a tuple per field in the order of the struct.
+std::vector<Padding> to_padding(const py::object& padding, size_t fields);
+
 // The memory of a C-contiguous array, or null for None. The caller keeps the array.
 template <class T>
 const T* pointer_or_null(const py::object& array) {

@@ -1,6 +1,7 @@
 #include "prefetcher.h"
 
 #include "bind.h"
+#include "errors.h"
 
 namespace fastload::bind {
 namespace {
@@ -20,12 +21,12 @@ py::object wrap_if_there(const std::shared_ptr<Buffer>& buffer, int numpy_type, 
 }
 
 EpochOptions to_options(uint64_t batch_rows, bool drop_last, bool shuffle, uint64_t seed, uint64_t epoch,
-                        std::vector<uint32_t> blocks, bool pad, uint64_t first_position) {
+                        std::vector<uint32_t> blocks, std::vector<Padding> padding, uint64_t first_position) {
   EpochOptions options;
   options.batch_rows = batch_rows;
   options.drop_last = drop_last;
   options.shuffle = shuffle;
-  options.pad = pad;
+  options.padding = std::move(padding);
   options.seed = seed;
   options.epoch = epoch;
   options.first_position = first_position;
@@ -77,6 +78,21 @@ py::array_t<int64_t> global_rows(const Epoch& self, const Engine& engine, uint64
 
 }  // namespace
 
+std::vector<Padding> to_padding(const py::object& padding, size_t fields) {
+  std::vector<Padding> out;
+  if (py::isinstance<py::bool_>(padding)) {
+    out.resize(padding.cast<bool>() ? fields : 0);
+    return out;
+  }
+  using Tuple = std::tuple<bool, uint64_t, uint64_t, bool, uint64_t>;
+  for (const auto& [left, multiple, length, truncate, value_bits] : padding.cast<std::vector<Tuple>>())
+    out.push_back({left, multiple, length, truncate, value_bits});
+  if (out.size() != fields)
+    fail(Cause::argument,
+         "padding needs one entry per field (" + std::to_string(fields) + "), got " + std::to_string(out.size()));
+  return out;
+}
+
 py::list to_python(const Batch& batch, const std::vector<FieldSpec>& fields) {
   py::list out;
   const auto rows = static_cast<py::ssize_t>(batch.rows);
@@ -119,6 +135,8 @@ void register_prefetcher(py::module_& module) {
         out["stored_bytes"] = costs.stored_bytes;
         out["batches_delivered"] = costs.batches_delivered;
         out["bytes_delivered"] = costs.bytes_delivered;
+        out["elements"] = costs.elements;
+        out["places"] = costs.places;
         out["ready_batches"] = costs.ready_batches;
         return out;
       });
@@ -134,12 +152,13 @@ void register_prefetcher(py::module_& module) {
       .def(
           "start",
           [](Engine& self, uint64_t batch_rows, bool drop_last, bool shuffle, uint64_t seed, uint64_t epoch,
-             std::vector<uint32_t> blocks, bool pad, const Epoch* after, uint64_t first_position) {
-            return self.start(
-                to_options(batch_rows, drop_last, shuffle, seed, epoch, std::move(blocks), pad, first_position), after);
+             std::vector<uint32_t> blocks, const py::object& padding, const Epoch* after, uint64_t first_position) {
+            return self.start(to_options(batch_rows, drop_last, shuffle, seed, epoch, std::move(blocks),
+                                         to_padding(padding, self.source().fields().size()), first_position),
+                              after);
           },
           py::arg("batch_rows"), py::arg("drop_last"), py::arg("shuffle"), py::arg("seed"), py::arg("epoch"),
-          py::arg("blocks"), py::arg("pad"), py::arg("after").none(true), py::arg("first_position") = 0,
+          py::arg("blocks"), py::arg("padding"), py::arg("after").none(true), py::arg("first_position") = 0,
           py::keep_alive<0, 1>());
 }
 

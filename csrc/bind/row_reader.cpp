@@ -12,15 +12,16 @@ void register_row_reader(py::module_& module) {
            py::arg("source"), py::arg("memory_bytes"), py::keep_alive<1, 2>())
       .def(
           "read",
-          [](RowReader& self, const py::array_t<uint64_t, py::array::c_style>& rows, bool pad) {
+          [](RowReader& self, const py::array_t<uint64_t, py::array::c_style>& rows, const py::object& padding) {
+            const std::vector<Padding> paddings = to_padding(padding, self.fields().size());
             Batch batch;
             {
               py::gil_scoped_release release;
-              batch = self.read(rows.data(), static_cast<size_t>(rows.size()), pad);
+              batch = self.read(rows.data(), static_cast<size_t>(rows.size()), paddings);
             }
             return to_python(batch, self.fields());
           },
-          py::arg("rows"), py::arg("pad") = true);
+          py::arg("rows"), py::arg("padding") = true);
 }
 
 }  // namespace fastload::bind

@@ -75,6 +75,17 @@ uint64_t batch_bytes(uint64_t a, uint64_t b) {
   return bytes;
 }
 
+// Writes `count` elements of one value; returns where the next byte goes.
+uint8_t* fill_up(uint8_t* to, uint64_t count, uint64_t element_bytes, uint64_t value_bits) {
+  const uint64_t bytes = count * element_bytes;
+  if (value_bits == 0) {
+    if (bytes) std::memset(to, 0, bytes);
+  } else {
+    for (uint64_t at = 0; at < bytes; at += element_bytes) std::memcpy(to + at, &value_bits, element_bytes);
+  }
+  return to + bytes;
+}
+
 [[noreturn]] void fail_lost() {
   fail(Cause::map_lost,
        "a mapped file was cut short, or its storage failed, while rows were read from it; restore "
@@ -91,9 +102,9 @@ uint64_t Batch::size_bytes() const {
   return bytes;
 }
 
-BatchBuilder::BatchBuilder(const std::vector<FieldSpec>& fields, uint64_t rows, uint64_t parts, bool pad,
-                           BufferPool& pool)
-    : fields_(fields), pad_(pad), pool_(pool), parts_(parts) {
+BatchBuilder::BatchBuilder(const std::vector<FieldSpec>& fields, uint64_t rows, uint64_t parts,
+                           const std::vector<Padding>& padding, BufferPool& pool)
+    : fields_(fields), padding_(padding), pool_(pool), parts_(parts) {
   batch_.rows = rows;
   batch_.fields.resize(fields.size());
   for (size_t f = 0; f < fields.size(); ++f) {
@@ -176,15 +187,22 @@ Batch BatchBuilder::finish() {
 void BatchBuilder::lay_out(size_t f, const std::vector<Part>& parts) {
   FieldBatch& out = batch_.fields[f];
   const uint64_t element_bytes = fields_[f].element_bytes();
-  const bool pad = pad_ && !fields_[f].is_text();
+  const bool pad = !padding_.empty() && !fields_[f].is_text();
+  const Padding padding = pad ? padding_[f] : Padding();
   uint64_t longest = 0, total = 0;
   for (const Part& part : parts)
     for (const Run& run : part.runs[f]) {
       longest = std::max(longest, run.elements);
       total += run.elements;
     }
-  out.width = pad ? longest : total;
-  out.values = pool_.take(batch_bytes(pad ? batch_bytes(batch_.rows, longest) : total, element_bytes));
+  if (padding.length > 0 && longest > padding.length && !padding.truncate)
+    fail(Cause::argument, "field '" + fields_[f].name + "': a row of " + std::to_string(longest) +
+                              " elements does not fit the fixed length of " + std::to_string(padding.length) +
+                              "; allow more, or truncate");
+  const uint64_t multiple = std::max<uint64_t>(1, padding.multiple);
+  const uint64_t padded = padding.length ? padding.length : (longest + multiple - 1) / multiple * multiple;
+  out.width = pad ? padded : total;
+  out.values = pool_.take(batch_bytes(pad ? batch_bytes(batch_.rows, padded) : total, element_bytes));
   auto& marks = pad ? out.lengths : out.offsets;
   marks = pool_.take((batch_.rows + 1) * sizeof(int64_t));
   auto* mark = reinterpret_cast<int64_t*>(marks->data());
@@ -195,12 +213,16 @@ void BatchBuilder::lay_out(size_t f, const std::vector<Part>& parts) {
   int64_t offset = 0;
   for (const Part* part : ordered)
     for (const Run& run : part->runs[f]) {
-      const uint64_t run_bytes = run.elements * element_bytes;
-      if (run_bytes) std::memcpy(to, run.data, run_bytes);
-      *mark++ = pad ? static_cast<int64_t>(run.elements) : offset;
+      const uint64_t elements = pad ? std::min(run.elements, padded) : run.elements;
+      const uint64_t missing = pad ? padded - elements : 0;
+      if (padding.left) to = fill_up(to, missing, element_bytes, padding.value_bits);
+      if (elements) std::memcpy(to, run.data, elements * element_bytes);
+      to += elements * element_bytes;
+      if (!padding.left) to = fill_up(to, missing, element_bytes, padding.value_bits);
+      batch_.elements += pad ? elements : 0;
+      batch_.places += pad ? padded : 0;
+      *mark++ = pad ? static_cast<int64_t>(elements) : offset;
       offset += static_cast<int64_t>(run.elements);
-      if (pad && longest > run.elements) std::memset(to + run_bytes, 0, longest * element_bytes - run_bytes);
-      to += pad ? longest * element_bytes : run_bytes;
     }
   if (!pad) *mark = offset;
 }

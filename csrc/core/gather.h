@@ -21,9 +21,19 @@ struct FieldBatch {
   uint64_t width = 0;               // padded: elements of the longest row; else elements of all rows
 };
 
+// How rows of unequal length become a rectangle.
+struct Padding {
+  bool left = false;        // what is missing is filled in before the row, not after it
+  uint64_t multiple = 1;    // widths are multiples of it
+  uint64_t length = 0;      // the width, whatever the rows; 0: that of the longest
+  bool truncate = false;    // rows longer than `length` lose their end; else they are refused
+  uint64_t value_bits = 0;  // what is filled in: an element's bytes, little-endian
+};
+
 struct Batch {
   uint64_t rows = 0;
   std::vector<FieldBatch> fields;
+  uint64_t elements = 0, places = 0;  // of padded fields: there are so many elements in so many places
   uint64_t size_bytes() const;
 };
 
@@ -42,8 +52,9 @@ struct GatherTask {
 // A batch under construction. Parts may be filled by several threads at once: each holds its own rows.
 class BatchBuilder {
  public:
-  // pad : ragged numeric fields become rectangles filled up with zeros; else values and offsets. Text is never padded.
-  BatchBuilder(const std::vector<FieldSpec>& fields, uint64_t rows, uint64_t parts, bool pad, BufferPool& pool);
+  // padding : one per field, for ragged numeric ones; empty: values and offsets. Text is never padded.
+  BatchBuilder(const std::vector<FieldSpec>& fields, uint64_t rows, uint64_t parts, const std::vector<Padding>& padding,
+               BufferPool& pool);
 
   // Fills rows first_row .. first_row + task.count of the batch. Views may be given up once this returns.
   void fill(const GatherTask& task, uint64_t part, uint64_t first_row);
@@ -64,7 +75,7 @@ class BatchBuilder {
   void lay_out(size_t field, const std::vector<Part>& parts);
 
   const std::vector<FieldSpec>& fields_;
-  const bool pad_;
+  const std::vector<Padding> padding_;
   BufferPool& pool_;
   Batch batch_;
   std::vector<Part> parts_;

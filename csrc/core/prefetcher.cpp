@@ -303,7 +303,7 @@ bool Engine::pick_gather(EpochWork& epoch, Job& job) {
   if (!job.slot->builder)
     job.slot->builder =
         std::make_unique<BatchBuilder>(source_->fields(), epoch.batch_end(batch) - epoch.batch_begin(batch),
-                                       job.slot->parts_left, epoch.options.pad, *pool_);
+                                       job.slot->parts_left, epoch.options.padding, *pool_);
   return true;
 }
 
@@ -445,6 +445,8 @@ Epoch::Status Epoch::try_next(Batch* batch) {
         lock.lock();
       }
       *batch = std::move(epoch.slots.front().batch);
+      epoch.costs.elements += batch->elements;
+      epoch.costs.places += batch->places;
       epoch.costs.ready_batches += epoch.done_batches;
       epoch.costs.batches_delivered += 1;
       epoch.costs.bytes_delivered += epoch.slots.front().size_bytes;

@@ -43,7 +43,7 @@ struct EpochOptions {
   uint64_t batch_rows = 1;
   bool drop_last = false;
   bool shuffle = false;
-  bool pad = true;
+  std::vector<Padding> padding;  // see BatchBuilder
   uint64_t seed = 0, epoch = 0;
   uint64_t first_position = 0;   // where in the order to begin
   std::vector<uint32_t> blocks;  // the blocks taking part; empty means all
@@ -54,7 +54,8 @@ struct EpochCosts {
   StageTimes times;  // of the threads
   uint64_t blocks_loaded = 0, stored_bytes = 0;
   uint64_t batches_delivered = 0, bytes_delivered = 0;
-  uint64_t ready_batches = 0;  // that waited finished when one was asked for, summed over the batches delivered
+  uint64_t elements = 0, places = 0;  // see Batch
+  uint64_t ready_batches = 0;         // that waited finished when one was asked for, summed over the batches delivered
 };
 
 class Epoch;

@@ -34,7 +34,7 @@ RowRef RowReader::locate(uint64_t row) const {
   return {block, static_cast<uint32_t>(row - starts_[block])};
 }
 
-Batch RowReader::read(const uint64_t* rows, size_t count, bool pad) {
+Batch RowReader::read(const uint64_t* rows, size_t count, const std::vector<Padding>& padding) {
   // Parts of the batch whose blocks fit the budget together. Inside a part blocks are numbered as they first come.
   struct Part {
     size_t first_row = 0;
@@ -60,7 +60,7 @@ Batch RowReader::read(const uint64_t* rows, size_t count, bool pad) {
     }
     refs[i] = {place->second, ref.row};
   }
-  BatchBuilder builder(source_->fields(), count, parts.size(), pad, *pool_);
+  BatchBuilder builder(source_->fields(), count, parts.size(), padding, *pool_);
   for (size_t p = 0; p < parts.size(); ++p) {
     std::vector<std::shared_ptr<const CachedBlock>> blocks;  // held until the rows are copied
     BlockViews views;

@@ -32,7 +32,7 @@ EpochOptions options(uint64_t batch_rows, bool shuffle, uint64_t epoch = 0, bool
   options.seed = 5;
   options.epoch = epoch;
   options.drop_last = drop_last;
-  options.pad = pad;
+  options.padding = padded(pad);
   return options;
 }
 

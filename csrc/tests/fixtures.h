@@ -72,6 +72,9 @@ void write_file(const std::string& path, const std::vector<uint8_t>& bytes);
 // Throws CheckFailed unless row `i` of the batch is row `row` of the table.
 void check_row(const Batch& batch, uint64_t i, const Table& table, uint64_t row);
 
+// For the fields of any table here: zeros to the longest row, or no padding.
+inline std::vector<Padding> padded(bool pad) { return std::vector<Padding>(pad ? kMaxFields : 0); }
+
 // Rows made up on the spot: row r holds the int64 r in its first field and, if asked for, r % 5 times r in a second,
 // ragged one. All memory is the engine's, as if the blocks had been decoded.
 class MadeSource : public Source {

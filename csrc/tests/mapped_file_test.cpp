@@ -152,11 +152,12 @@ TEST(a_shard_cut_short_is_an_error) {
     const auto source = open_source({path});
     const auto reader = RowReader::create(source, 1 << 16);
     const std::vector<uint64_t> rows = {0, 19999};
-    reader->read(rows.data(), rows.size(), true);
+    reader->read(rows.data(), rows.size(), padded(true));
     CHECK_EQ(truncate(path.c_str(), 5000), 0);
-    CHECK_ERROR(Cause::map_lost, {"cut short"}, reader->read(rows.data(), rows.size(), true));
+    CHECK_ERROR(Cause::map_lost, {"cut short"}, reader->read(rows.data(), rows.size(), padded(true)));
     const uint64_t row = 10000;
-    CHECK_ERROR(Cause::map_lost, ({path, "cut short"}), RowReader::create(source, 1 << 16)->read(&row, 1, true));
+    CHECK_ERROR(Cause::map_lost, ({path, "cut short"}),
+                RowReader::create(source, 1 << 16)->read(&row, 1, padded(true)));
     CHECK_ERROR(Cause::map_lost, ({path, "cut short"}), Engine::create(source, EngineOptions{})->start(EpochOptions{}));
   }
 }

@@ -23,7 +23,7 @@ TEST(any_rows_in_any_order_agree_with_the_table) {
         for (const size_t count : {0, 1, 2, 37, 300}) {
           std::vector<uint64_t> rows(count);
           for (uint64_t& row : rows) row = random() % table.rows;
-          const Batch batch = reader->read(rows.data(), count, pad);
+          const Batch batch = reader->read(rows.data(), count, padded(pad));
           CHECK_EQ(batch.rows, uint64_t{count});
           for (size_t i = 0; i < count; ++i) check_row(batch, i, table, rows[i]);
         }
@@ -46,14 +46,14 @@ TEST(rows_of_many_shards_are_numbered_through) {
   const auto reader = RowReader::create(open_source(paths), 1 << 20);
   std::vector<uint64_t> rows(1000);
   for (size_t i = 0; i < rows.size(); ++i) rows[i] = i * 7 % 1000;
-  const Batch batch = reader->read(rows.data(), rows.size(), true);
+  const Batch batch = reader->read(rows.data(), rows.size(), padded(true));
   for (size_t i = 0; i < rows.size(); ++i) check_row(batch, i, table, rows[i]);
 }
 
 TEST(a_row_beyond_the_end_is_refused) {
   const auto reader = RowReader::create(std::make_shared<MadeSource>(3, 10), 1 << 20);
   for (const uint64_t row : {uint64_t{30}, UINT64_MAX})
-    CHECK_ERROR(Cause::row_index, {"there are 30 rows"}, reader->read(&row, 1, true));
+    CHECK_ERROR(Cause::row_index, {"there are 30 rows"}, reader->read(&row, 1, padded(true)));
 }
 
 // Blocks are held one after the other where all together would not fit.
@@ -63,11 +63,11 @@ TEST(rows_all_over_the_data_keep_to_the_budget) {
   for (int round = 0; round < 2; ++round)
     for (uint64_t block = 0; block < 10; ++block) rows.push_back(block * 100 + static_cast<uint64_t>(round));
   const auto large = RowReader::create(source, 10 * source->decoded_bytes(0));
-  CHECK_EQ(large->read(rows.data(), rows.size(), true).rows, uint64_t{20});
+  CHECK_EQ(large->read(rows.data(), rows.size(), padded(true)).rows, uint64_t{20});
   CHECK_EQ(source->loads.load(), uint64_t{10});
   source->loads = 0;
   const auto small = RowReader::create(source, 2 * source->decoded_bytes(0));
-  const Batch batch = small->read(rows.data(), rows.size(), true);
+  const Batch batch = small->read(rows.data(), rows.size(), padded(true));
   for (size_t i = 0; i < rows.size(); ++i) CHECK_EQ(row_numbers(batch)[i], static_cast<int64_t>(rows[i]));
   CHECK_EQ(source->loads.load(), uint64_t{20});  // all ten were never there at once
 }
@@ -96,7 +96,7 @@ TEST(arrays_in_memory_are_gathered_where_they_lie) {
   const auto reader = RowReader::create(std::make_shared<MemorySource>(columns, 500), 1 << 20);
   std::vector<uint64_t> rows(500);
   for (size_t i = 0; i < rows.size(); ++i) rows[i] = i * 13 % 500;
-  const Batch batch = reader->read(rows.data(), rows.size(), true);
+  const Batch batch = reader->read(rows.data(), rows.size(), padded(true));
   for (size_t i = 0; i < rows.size(); ++i) {
     check_row(batch, i, expected, rows[i]);
     CHECK_EQ(batch.fields[1].valid->data()[i] != 0, table.columns[1].valid[rows[i]] != 0);
@@ -108,7 +108,7 @@ TEST(a_batch_too_large_for_any_memory_is_no_small_batch) {
   const std::vector<FieldSpec> fields = {field("x", Dtype::uint8, {1 << 27})};
   bool refused = false;
   try {
-    BatchBuilder(fields, uint64_t{1} << 37, 1, true, *pool);  // 2^64 bytes
+    BatchBuilder(fields, uint64_t{1} << 37, 1, padded(true), *pool);  // 2^64 bytes
   } catch (const std::bad_alloc&) {
     refused = true;
   }
@@ -126,7 +126,7 @@ TEST(concurrent_readers_share_a_small_cache) {
       for (int i = 0; i < 300; ++i) {
         std::vector<uint64_t> rows(1 + random() % 20);
         for (uint64_t& row : rows) row = random() % 2000;
-        const std::vector<int64_t> found = row_numbers(reader->read(rows.data(), rows.size(), i % 2));
+        const std::vector<int64_t> found = row_numbers(reader->read(rows.data(), rows.size(), padded(i % 2)));
         for (size_t k = 0; k < rows.size(); ++k) wrong += found[k] != static_cast<int64_t>(rows[k]);
       }
     });
@@ -177,7 +177,7 @@ TEST(a_forked_child_drops_a_reader_in_use) {
   for (int t = 0; t < 2; ++t)
     threads.emplace_back([&] {
       const uint64_t row = 3;
-      reader->read(&row, 1, true);
+      reader->read(&row, 1, padded(true));
     });
   std::this_thread::sleep_for(std::chrono::milliseconds(50));
   const pid_t child = fork();

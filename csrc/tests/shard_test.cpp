@@ -248,7 +248,7 @@ TEST(any_changed_bit_of_a_chunk_is_seen) {
       CHECK_ERROR(Cause::checksum, ({path, "block", "field"}), check_content(reader, table));
       CHECK_ERROR(Cause::checksum, {path}, {
         const auto rows = RowReader::create(open_source({path}), 1 << 20);
-        for (uint64_t row = 0; row < table.rows; ++row) rows->read(&row, 1, true);
+        for (uint64_t row = 0; row < table.rows; ++row) rows->read(&row, 1, padded(true));
       });
     }
   }
@@ -272,7 +272,8 @@ TEST(the_parts_of_a_chunk_are_checked) {
     write_file(path, image.bytes);
     CHECK_ERROR(Cause::format, ({path, "block 0", words}), check_content(ShardReader(path), table));
     const uint64_t row = 0;
-    CHECK_ERROR(Cause::format, ({path, words}), RowReader::create(open_source({path}), 1 << 20)->read(&row, 1, true));
+    CHECK_ERROR(Cause::format, ({path, words}),
+                RowReader::create(open_source({path}), 1 << 20)->read(&row, 1, padded(true)));
   };
   check("offsets", offsets, uint32_t{1});
   check("offsets", offsets + 4 * 60, whole.get<uint32_t>(offsets + 4 * 60) - 1);
@@ -304,9 +305,9 @@ TEST(a_code_without_a_dictionary_is_refused) {
     const uint64_t row = 3;
     const auto reader = RowReader::create(open_source({folder.file("a")}), 1 << 20);
     if (all_null)
-      CHECK_EQ(int{reader->read(&row, 1, true).fields[0].valid->data()[0]}, 0);
+      CHECK_EQ(int{reader->read(&row, 1, padded(true)).fields[0].valid->data()[0]}, 0);
     else
-      CHECK_ERROR(Cause::format, {"dictionary"}, reader->read(&row, 1, true));
+      CHECK_ERROR(Cause::format, {"dictionary"}, reader->read(&row, 1, padded(true)));
   }
 }
 

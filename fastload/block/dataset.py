@@ -16,6 +16,7 @@ from fastload import _core
 from fastload.block.batch import name_columns, split_rows
 from fastload.block.columns import check_lengths, from_spec, infer_field, to_column, to_spec
 from fastload.block.manifest import Manifest, read_manifest
+from fastload.block.padding import Entry
 from fastload.block.statistics import RECORD, FieldStatistics, field_statistics, merge_class_counts
 from fastload.errors import (
     ArgumentError,
@@ -120,13 +121,13 @@ class RowAccess:
             self._reader_process = process
         return self._reader
 
-    def read_rows(self, rows: np.ndarray) -> list[tuple[Any, Any, Any, Any]]:
-        """The engine's parts of the rows asked for, in that order (see ``block.batch``)."""
+    def read_rows(self, rows: np.ndarray, padding: list[Entry] | bool = True) -> list[tuple[Any, Any, Any, Any]]:
+        """The engine's parts of the rows asked for, in that order (see ``block.batch``, ``block.padding``)."""
         rows = np.asarray(rows, np.int64)
         if rows.size and (rows.min() < -self.num_rows or rows.max() >= self.num_rows):
             worst = int(rows.max() if rows.max() >= self.num_rows else rows.min())
             raise RowIndexError(f"row {worst} was asked for; rows are numbered 0 to {self.num_rows - 1}")
-        return self._row_reader().read(np.where(rows < 0, rows + self.num_rows, rows).astype(np.uint64))
+        return self._row_reader().read(np.where(rows < 0, rows + self.num_rows, rows).astype(np.uint64), padding)
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):

@@ -19,6 +19,8 @@ from torch.utils.data._utils.pin_memory import pin_memory as pin
 
 from fastload import _core
 from fastload.block.batch import name_columns, split_rows
+from fastload.block.dataset import RowAccess
+from fastload.block.padding import Entry, Padding, masked_fields, padding_entries
 from fastload.block.threads import default_threads
 from fastload.errors import ArgumentError, StateError
 from fastload.load.asynchronous import AsyncBatches
@@ -82,6 +84,10 @@ class DataLoader(TorchDataLoader[_T_co]):
         Budget for decoded blocks, 1 GiB by default. Data within it, and data stored raw, are shuffled by a true
         permutation; larger ones through windows of this size. It is part of the order's definition.
 
+    padding : Padding or dict of field names to Padding, keyword only
+        How rows of unequal length become a rectangle: value, side, multiple, a fixed length, masks. By default zeros on
+        the right, to the longest row of the batch.
+
     Raises
     ------
     ArgumentError, EmptyError, FormatError and its kinds; ValueError and TypeError as torch
@@ -117,10 +123,13 @@ class DataLoader(TorchDataLoader[_T_co]):
         in_order: bool = True,
         seed: int | None = None,
         memory_bytes: int = 1 << 30,
+        padding: Padding | Mapping[str, Padding] | None = None,
     ) -> None:
         dataset, rows = to_rows(dataset)
         native = rows is not None and (batch_size is not None or batch_sampler is not None)
         _check_options(native, batch_size, prefetch_factor, seed, memory_bytes)
+        if padding is not None:
+            _check_padding(rows if native else None, padding, collate_fn)
         if num_workers is None:
             num_workers = default_threads() if native else 0
         with warnings.catch_warnings():
@@ -147,6 +156,7 @@ class DataLoader(TorchDataLoader[_T_co]):
             )
         self.seed = seed
         self.memory_bytes = memory_bytes
+        self.padding = padding
         self.epoch = 0
         self._rows = rows if native else None
         self._asked_prefetch_factor = prefetch_factor  # torch's attribute is 2 where nothing was asked
@@ -235,7 +245,15 @@ class DataLoader(TorchDataLoader[_T_co]):
     def _begin(self, engine: _core.Engine, shuffle: bool, key: _Key, after: _core.Epoch | None) -> _core.Epoch:
         sampler = self.batch_sampler
         return engine.start(
-            sampler.batch_size, sampler.drop_last, shuffle, key.seed, key.epoch, [], True, after, key.position
+            sampler.batch_size,
+            sampler.drop_last,
+            shuffle,
+            key.seed,
+            key.epoch,
+            [],
+            self._padding(),
+            after,
+            key.position,
         )
 
     def _next_key(self, shuffle: bool) -> _Key:
@@ -316,14 +334,22 @@ class DataLoader(TorchDataLoader[_T_co]):
         window = {"memory_bytes": self.memory_bytes} if order == "shuffle" else {}
         return {"order": order, "num_rows": self._rows.num_rows, **window}
 
+    def _collates(self) -> bool:
+        return self.collate_fn is not None and self.collate_fn is not default_collate
+
+    def _padding(self) -> list[Entry] | bool:
+        """As the engine takes it. A collate_fn of the user's gets rows without padding: theirs is cut off again."""
+        return True if self._collates() else padding_entries(self._rows.schema, self.padding)
+
     def _make_batch(self) -> Callable[[Any], Any]:
         """parts -> what the training loop gets."""
         schema, as_tuple = self._rows.schema, self._rows.as_tuple
         collate = self.collate_fn
-        if collate is None or collate is default_collate:
+        if not self._collates():
+            masks = masked_fields(schema, self.padding)
 
             def make(parts: Any) -> Any:
-                return to_batch(schema, parts, as_list=as_tuple)
+                return to_batch(schema, parts, as_list=as_tuple, masks=masks)
         else:
             as_torch = self.dataset is not self._rows  # TensorDataset: samples are tuples of tensors
 
@@ -358,6 +384,7 @@ class DataLoader(TorchDataLoader[_T_co]):
             wait_s : seconds the loop spent in ``next()``; busy_s : seconds between its calls;
             stages_s : seconds by stage: ``read`` (standing still for stored bytes), ``verify``, ``decode``, ``gather`` of
             all threads together, ``hand_over`` of the consumer's own;
+            padding_share : share of the places in padded fields that hold padding;
             loaded_blocks, read_bytes : verified and decoded in this pass; ready_batches : finished ones that waited, on
             average; verdict : who waits for whom, and what to change.
 
@@ -386,6 +413,14 @@ def _check_options(native: bool, batch_size: Any, prefetch_factor: Any, seed: An
         raise ArgumentError(f"seed must be an integer, got {seed!r}")
     if not isinstance(memory_bytes, (int, np.integer)) or memory_bytes < 1:
         raise ArgumentError(f"memory_bytes must be a positive number of bytes, got {memory_bytes!r}")
+
+
+def _check_padding(rows: RowAccess | None, padding: Any, collate_fn: Any) -> None:
+    if rows is None:
+        raise ArgumentError("padding is for data that fastload serves; torch's own machinery collates this data set")
+    if collate_fn is not None and collate_fn is not default_collate:
+        raise ArgumentError("padding and collate_fn exclude each other: the function gets rows as they are")
+    padding_entries(rows.schema, padding)
 
 
 def _draw(generator: torch.Generator | None) -> int:
@@ -501,6 +536,7 @@ class _NativeIterator:
             "stages_s": stages,
             "loaded_blocks": costs["blocks_loaded"],
             "read_bytes": costs["stored_bytes"],
+            "padding_share": 1 - costs["elements"] / costs["places"] if costs["places"] else 0.0,
             "ready_batches": costs["ready_batches"] / max(1, self._delivered),
             "verdict": verdict(self._wait_s, self._busy_s, stages, threads),
         }
@@ -517,6 +553,7 @@ class _ListIterator:
     def begin(self, loader: DataLoader) -> None:
         self._end_threads()
         self._make = loader._make_batch()
+        self._padding = loader._padding()
         self.seed = _draw(loader.generator)
         self.position = 0 if loader._resume is None else loader._resume["position"]  # batches
         loader._resume = None
@@ -549,7 +586,7 @@ class _ListIterator:
             return self._ended
 
     def _read(self, rows: Any) -> Any:
-        return self._rows.read_rows(np.asarray(rows, np.int64))
+        return self._rows.read_rows(np.asarray(rows, np.int64), self._padding)
 
     def __next__(self) -> Any:
         try:
