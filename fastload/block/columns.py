@@ -223,6 +223,8 @@ def infer_field(name: str, data: Any) -> Field:
     ------
     DtypeError
         For objects and other types that have no field.
+    ShapeError
+        For a single value, and for lists of unequal length.
 
     Examples
     --------
@@ -247,7 +249,11 @@ def infer_field(name: str, data: Any) -> Field:
                 raise DtypeError(f"column {name!r} mixes runs of {', '.join(sorted(dtypes))}; one type is needed")
             return Field(name, _known(name, dtypes.pop()), variable=True, nullable=nullable)
     if not isinstance(data, np.ndarray):
-        data = np.asarray(data)
+        try:
+            data = np.asarray(data)
+        except ValueError:
+            message = "give each row as a 1-D array, or the column as Ragged.from_rows(rows, dtype)"
+            raise ShapeError(f"column {name!r} holds rows of unequal length that are no arrays; {message}") from None
     if data.dtype.kind == "U":
         return Field(name, "string")
     if data.ndim == 0:

@@ -141,3 +141,10 @@ def test_a_collate_fn_set_later_gets_rows_without_padding(rows, lists):
     loader = fl.DataLoader(rows, batch_size=50, padding=fl.Padding(-1, "left"))
     loader.collate_fn = lambda samples: [sample["t"].tolist() for sample in samples]
     assert [row for batch in loader for row in batch] == lists
+
+
+def test_lists_of_unequal_length_say_what_to_do():
+    with pytest.raises(errors.ShapeError, match="'t' holds rows of unequal length that are no arrays; give each row"):
+        fl.DataLoader({"t": [[1, 2, 3], [4]]})
+    loader = fl.DataLoader({"t": fl.Ragged.from_rows([[1, 2, 3], [4]], "int64")}, batch_size=2)
+    assert next(iter(loader))["t"].tolist() == [[1, 2, 3], [4, 0, 0]]
