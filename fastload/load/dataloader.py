@@ -315,11 +315,11 @@ class DataLoader(TorchDataLoader[_T_co]):
                     "this loader is served by torch's own machinery and cannot go on in the middle of a pass"
                 )
             return
-        keys = {"version", "seed", "epoch", "position", *self._definition()}
+        keys = {"version", "order", "num_rows", "seed", "epoch", "position"}
         if not isinstance(state, Mapping) or not keys <= set(state):
             raise StateError(f"a state has the entries {', '.join(sorted(keys))}; got {state!r}")
         expected = {"version": STATE_VERSION, **self._definition()}
-        other = {name: state[name] for name, value in expected.items() if state[name] != value}
+        other = {name: state.get(name) for name, value in expected.items() if state.get(name) != value}
         if other:
             here = {name: expected[name] for name in other}
             raise StateError(
@@ -330,8 +330,10 @@ class DataLoader(TorchDataLoader[_T_co]):
 
     def _definition(self) -> dict[str, Any]:
         """What the order is a function of, beside seed and epoch."""
-        order = _native_order(self) or "sampler"
-        window = {"memory_bytes": self.memory_bytes} if order == "shuffle" else {}
+        order, window = _native_order(self) or "sampler", {}
+        if order == "shuffle":  # whether windows are needed depends on the machine, too
+            order = "permutation" if self._native_engine().holds_everything else "windowed"
+            window = {"memory_bytes": self.memory_bytes} if order == "windowed" else {}
         return {"order": order, "num_rows": self._rows.num_rows, **window}
 
     def _collates(self) -> bool:

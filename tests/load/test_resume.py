@@ -152,14 +152,20 @@ def test_states_that_do_not_fit_are_refused(rows):
         return fl.DataLoader(data, batch_size=10, **{"shuffle": True, **options})
 
     state = loader().state_dict()
-    for other in (
+    others = [
         loader({"row": np.arange(5)}),
         loader(shuffle=False),
-        loader(memory_bytes=1 << 20),
         fl.DataLoader(rows, sampler=SequentialSampler(range(5))),
-    ):
+    ]
+    windowed = loader(memory_bytes=SMALL)
+    if list(windowed) and windowed.stats()["order"] == "windowed":  # data stored raw need no windows
+        others.append(windowed)
+        with pytest.raises(errors.StateError, match="memory_bytes"):
+            loader(memory_bytes=2 * SMALL).load_state_dict(windowed.state_dict())
+    for other in others:
         with pytest.raises(errors.StateError, match="the order would be another"):
             other.load_state_dict(state)
+    loader(memory_bytes=1 << 20).load_state_dict(state)  # another budget, the same permutation
     for nonsense in ({}, {"version": 1}, None, 3):
         with pytest.raises(errors.StateError, match="a state has the entries"):
             loader().load_state_dict(nonsense)
