@@ -368,6 +368,7 @@ def test_rule_16_errors_keep_their_type_and_iteration_goes_on(loader_class, num_
     with raises_as(KeyError, message):
         next(iterator)
     assert next(iterator).tolist() == [6, 7]
+    assert len(list(iterator)) == 8  # to the end, where torch lets go of its workers
 
 
 def test_rule_16_goes_on_after_an_error_of_the_users_collate_fn(loader_class, table):
