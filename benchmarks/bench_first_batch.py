@@ -11,8 +11,6 @@ import time
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from benchmarks import measure, peers, process, workloads
 from benchmarks.harness import (
     Claim,
@@ -124,11 +122,7 @@ def claims(runs: Runs, lasting: list[str]) -> list[Claim]:
 
 def first_batch(*, workload: str, data: str, num_rows: int | None, peer: str) -> dict:
     """Milliseconds to open and to the first batch, summed. To be called in a fresh process."""
-    source = workloads.load(workload, data, num_rows)
-    chosen = peers.find(peer)
-    folder = peers.folder_of(chosen, source)
-    torch.set_num_threads(1)
-    measure.warm_up(source, folder, chosen)
+    source, chosen, folder = measure.set_up(workload, data, num_rows, peer)
     measure.settle_memory()
     started = time.perf_counter()
     epoch = chosen.open(source, folder)
@@ -151,14 +145,8 @@ def many_epochs(*, workload: str, data: str, num_rows: int | None, peer: str, me
     import fastload as fl
     from fastload.load.dataloader import PREFETCH_BYTES
 
-    source = workloads.load(workload, data, num_rows)
-    chosen = peers.find(peer)
-    folder = peers.folder_of(chosen, source)
-    torch.set_num_threads(1)
-    measure.warm_up(source, folder, chosen)
-    one_batch_and_gone(
-        folder, source.batch_rows
-    )  # what a first use leaves for good (imports, thread stacks) is not a leak
+    source, _, folder = measure.set_up(workload, data, num_rows, peer)
+    one_batch_and_gone(folder, source.batch_rows)  # what a first use leaves for good (imports, stacks) is not a leak
     before_mb, before = process.memory_mb()["private_mb"], process.open_things()
 
     rows = fl.open(folder / "rows.fl")

@@ -10,8 +10,6 @@ import time
 from functools import partial
 from statistics import median
 
-import torch
-
 from benchmarks import measure, peers, process, workloads
 from benchmarks.harness import Claim, Options, Runs, at_least, finish, low_median_high, run_rounds, shown, shown_spread
 
@@ -66,11 +64,7 @@ def claims(runs: Runs) -> list[Claim]:
 
 def rates(*, workload: str, data: str, num_rows: int | None, peer: str, epochs: int, summed: bool) -> dict:
     """Rows a second of the first epoch and of later ones; one more epoch is checked. To be called in a fresh process."""
-    source = workloads.load(workload, data, num_rows)
-    chosen = peers.find(peer)
-    folder = peers.folder_of(chosen, source)
-    torch.set_num_threads(1)
-    measure.warm_up(source, folder, chosen)
+    source, chosen, folder = measure.set_up(workload, data, num_rows, peer)
     measure.settle_memory()
     records = [measure.record_of(source) for _ in range(epochs + 1)]
     epoch = chosen.open(source, folder)

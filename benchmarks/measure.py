@@ -149,11 +149,7 @@ def measure_loader(
     after the first, None if the first ran into `limit_s`. ``problems`` is empty when all that was delivered
     is right.
     """
-    source = workloads.load(workload, data, num_rows)
-    chosen = peers.find(peer)
-    folder = peers.folder_of(chosen, source)
-    torch.set_num_threads(1)  # one consumer thread, for every peer
-    warm_up(source, folder, chosen)
+    source, chosen, folder = set_up(workload, data, num_rows, peer)
     if not watched:
         settle_memory()
     records = [record_of(source) for _ in range(epochs)]
@@ -202,6 +198,16 @@ def _compare(batches: Iterable, source: Workload, checker: Checker, limit: int) 
         if (rows < 0).any() or not checker.equal(x, y, rows):
             return [f"batch {number} of the compared epoch differs from the source"]
     return []
+
+
+def set_up(workload: str, data: str, num_rows: int | None, peer: str) -> tuple[Workload, Peer, Path]:
+    """The workload, the peer and the folder of its files, all warm, and one consumer thread, for every peer."""
+    source = workloads.load(workload, data, num_rows)
+    chosen = peers.find(peer)
+    folder = peers.folder_of(chosen, source)
+    torch.set_num_threads(1)
+    warm_up(source, folder, chosen)
+    return source, chosen, folder
 
 
 def warm_up(source: Workload, folder: Path, peer: Peer) -> None:

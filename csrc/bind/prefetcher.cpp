@@ -133,7 +133,6 @@ void register_prefetcher(py::module_& module) {
         out["gather_s"] = costs.times.gather_s;
         out["blocks_loaded"] = costs.blocks_loaded;
         out["stored_bytes"] = costs.stored_bytes;
-        out["batches_delivered"] = costs.batches_delivered;
         out["bytes_delivered"] = costs.bytes_delivered;
         out["elements"] = costs.elements;
         out["places"] = costs.places;

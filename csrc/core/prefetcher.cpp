@@ -448,7 +448,6 @@ Epoch::Status Epoch::try_next(Batch* batch) {
       epoch.costs.elements += batch->elements;
       epoch.costs.places += batch->places;
       epoch.costs.ready_batches += epoch.done_batches;
-      epoch.costs.batches_delivered += 1;
       epoch.costs.bytes_delivered += epoch.slots.front().size_bytes;
       epoch.waiting_batches -= 1;
       epoch.done_batches -= 1;

@@ -53,7 +53,7 @@ struct EpochOptions {
 struct EpochCosts {
   StageTimes times;  // of the threads
   uint64_t blocks_loaded = 0, stored_bytes = 0;
-  uint64_t batches_delivered = 0, bytes_delivered = 0;
+  uint64_t bytes_delivered = 0;
   uint64_t elements = 0, places = 0;  // see Batch
   uint64_t ready_batches = 0;         // that waited finished when one was asked for, summed over the batches delivered
 };

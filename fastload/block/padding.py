@@ -21,7 +21,7 @@ class Padding:
     Parameters
     ----------
     value : number
-        Fills what is missing; must be one the field's dtype holds.
+        Fills what is missing. Fields of floats round it, as any conversion does; else it must be one the dtype holds.
     side : "right" or "left"
         Where it is filled in.
     multiple : int
@@ -54,6 +54,8 @@ class Padding:
     mask: bool = False
 
     def __post_init__(self) -> None:
+        if not isinstance(self.value, (int, float, np.number)):
+            raise ArgumentError(f"value must be a number, got {self.value!r}")
         if self.side not in ("right", "left"):
             raise ArgumentError(f"side must be 'right' or 'left', got {self.side!r}")
         for name, number in (("multiple", self.multiple), ("length", self.length)):
@@ -71,21 +73,22 @@ class Padding:
         return (self.side == "left", int(self.multiple), int(self.length or 0), self.truncate, self._bits(field, dtype))
 
     def _bits(self, field: Field, dtype: np.dtype) -> int:
-        if field.dtype == "bfloat16":  # the upper half of a float32
-            bits = int.from_bytes(np.float32(self.value).tobytes(), "little")
-            exact, stored = bits & 0xFFFF == 0 or self.value != self.value, bits >> 16
-        else:
+        halved = field.dtype == "bfloat16"  # the upper half of a float32
+        try:
             with np.errstate(all="ignore"):
-                value = np.asarray(self.value).astype(dtype)
-            exact = bool(value == self.value) or (
-                dtype.kind == "f" and (self.value != self.value or dtype.itemsize < 8)
-            )
-            stored = int.from_bytes(value.tobytes(), "little")
-        if not exact:
+                held = np.asarray(self.value).astype(np.float32 if halved else dtype)
+            finite = bool(np.isfinite(held))
+            holds = finite == bool(np.isfinite(self.value)) if held.dtype.kind == "f" else bool(held == self.value)
+        except (OverflowError, TypeError):  # an int larger than any of NumPy's
+            holds = False
+        if not holds:
             raise ArgumentError(
                 f"field {field.name!r} is padded with {self.value!r}, which {field.dtype} does not hold"
             )
-        return stored
+        bits = int.from_bytes(held.tobytes(), "little")
+        if halved:
+            bits = bits + 0x7FFF + (bits >> 16 & 1) >> 16 if finite else bits >> 16  # to nearest, ties to even
+        return bits
 
 
 def padding_entries(schema: Schema, padding: Padding | Mapping[str, Padding] | None) -> list[Entry]:

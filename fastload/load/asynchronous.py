@@ -24,9 +24,12 @@ class AsyncBatches:
             self._pending = asyncio.get_running_loop().run_in_executor(None, next, self._batches, _END)
         try:
             batch = await asyncio.shield(self._pending)
-        finally:
-            if self._pending.done():  # else the await was cancelled, and the thread still waits for the batch
-                self._pending = None
+        except asyncio.CancelledError:  # the thread goes on, and whoever asks next gets what it brings
+            raise
+        except BaseException:
+            self._pending = None
+            raise
+        self._pending = None
         if batch is _END:
             raise StopAsyncIteration
         return batch

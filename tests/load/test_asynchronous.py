@@ -60,6 +60,28 @@ def test_a_cancelled_await_loses_nothing():
     assert asyncio.run(run()) == list(range(100))
 
 
+def test_a_cancel_at_the_moment_a_batch_arrives_loses_nothing():
+    """Between the thread's result and the waking of whoever awaits it lie a few turns of the event loop."""
+
+    async def run(turns: int) -> list[int]:
+        batches = aiter(fl.DataLoader(ROWS, batch_size=25, num_workers=0))
+        waiting = asyncio.ensure_future(anext(batches))
+        await asyncio.sleep(0)
+        time.sleep(0.05)  # the batch is there, and the event loop has not seen it
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        found = []
+        if waiting.cancel():
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+        else:
+            found = waiting.result()["x"].tolist()
+        return found + [row async for batch in batches for row in batch["x"].tolist()]
+
+    for turns in range(8):
+        assert asyncio.run(run(turns)) == list(range(100))
+
+
 def test_an_error_comes_through_and_iteration_goes_on():
     def failing(samples):
         if int(samples[0]["x"]) == 25:

@@ -88,8 +88,12 @@ def test_bfloat16_is_padded_with_its_own_bits(tmp_path):
     schema = [fl.Field("b", "bfloat16", variable=True)]
     with fl.Writer(tmp_path / "b.fl", schema) as writer:
         writer.append({"b": fl.Ragged(np.array([0, 1, 3]), np.array([0x3F80, 0x4000, 0x4040], np.uint16))})
-    batch = next(iter(fl.DataLoader(tmp_path / "b.fl", batch_size=2, padding=fl.Padding(-2.0))))
-    assert batch["b"].tolist() == [[1.0, -2.0], [2.0, 3.0]]
+    for value in (-2.0, 0.1, 1e30, float("inf")):
+        batch = next(iter(fl.DataLoader(tmp_path / "b.fl", batch_size=2, padding=fl.Padding(value))))
+        rounded = torch.tensor(value).to(torch.bfloat16).item()
+        assert batch["b"].tolist() == [[1.0, rounded], [2.0, 3.0]]
+    with pytest.raises(errors.ArgumentError, match="bfloat16 does not hold"):
+        fl.DataLoader(tmp_path / "b.fl", padding=fl.Padding(1e300))
 
 
 @pytest.mark.parametrize("order", [{}, {"sampler": range(NUM_ROWS)}])
@@ -104,6 +108,8 @@ def test_a_row_too_long_for_a_fixed_length_is_refused(rows, order):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"value": "x"}, "value must be a number"),
+        ({"value": None}, "value must be a number"),
         ({"side": "top"}, "side must be 'right' or 'left'"),
         ({"multiple": 0}, "multiple must be a positive integer"),
         ({"length": 0}, "length must be a positive integer"),
@@ -122,7 +128,7 @@ def test_paddings_that_do_not_fit_the_data(rows):
         with pytest.raises(error, match=message):
             fl.DataLoader(data, batch_size=4, **options)
 
-    for value in (0.5, 2**40, float("nan")):
+    for value in (0.5, 2**40, 10**400, float("nan"), float("inf")):
         refused(errors.ArgumentError, "which int32 does not hold", padding={"t": fl.Padding(value)})
     refused(errors.UnknownFieldError, "'nothing'", padding={"nothing": fl.Padding()})
     refused(errors.ArgumentError, "not a number field of variable length", padding={"row": fl.Padding()})
