@@ -1,5 +1,6 @@
 #include "prefetcher.h"
 
+#include <pthread.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,6 +17,7 @@ constexpr uint64_t kReadAheadBytes = uint64_t{32} << 20;        // stored bytes 
 constexpr uint64_t kSequentialWindowBytes = uint64_t{4} << 20;  // without shuffling, small windows flow best
 constexpr uint64_t kSequentialArenas = 4;
 constexpr uint64_t kAlways = UINT64_MAX;
+constexpr char kThreadName[] = "fastload";  // in top and in debuggers
 // Waking a consumer for every batch costs more than a small batch: while the next one is this near, it sleeps on.
 constexpr uint64_t kWakeBatches = 8;
 constexpr double kSoon_s = 100e-6;
@@ -92,7 +94,10 @@ std::shared_ptr<Engine> Engine::create(std::shared_ptr<const Source> source, con
     if (!owned->is_forked()) delete owned;
   });
   Engine* const self = engine.get();
-  for (unsigned i = 0; i < options.threads; ++i) engine->threads_.emplace_back([self] { self->work(); });
+  for (unsigned i = 0; i < options.threads; ++i) {
+    engine->threads_.emplace_back([self] { self->work(); });
+    pthread_setname_np(engine->threads_.back().native_handle(), kThreadName);
+  }
   return engine;
 }
 

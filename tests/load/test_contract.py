@@ -7,7 +7,6 @@ fastload serves by itself, `Rows` a data set of the user's, which torch's machin
 from __future__ import annotations
 
 import copy
-import os
 import pickle
 import random
 import warnings
@@ -16,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 import pytest
 import torch
+from processes import becomes, engine_threads
 from torch.utils.data import (
     BatchSampler,
     Dataset,
@@ -118,10 +118,6 @@ def first_columns(loader) -> list[list[int]]:
 
 def flat(lists: list[list[int]]) -> list[int]:
     return [row for rows in lists for row in rows]
-
-
-def thread_count() -> int:
-    return len(os.listdir("/proc/self/task"))
 
 
 def raises_as(error: type[Exception], message: str):
@@ -407,13 +403,13 @@ def test_rule_17_the_rest_may_be_set(loader_class, either):
 
 
 def test_rule_17_a_new_number_of_threads_is_used(table):
+    assert becomes(engine_threads, 0)
     loader = fl.DataLoader(table, batch_size=20, num_workers=2)
-    before = thread_count()
     list(loader)
-    assert thread_count() == before + 2
+    assert becomes(engine_threads, 2)
     loader.num_workers = 0
     list(loader)
-    assert thread_count() == before
+    assert becomes(engine_threads, 0)
 
 
 # 18 -- iterators

@@ -16,6 +16,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processes import becomes, engine_threads
 from torch.utils.data import DataLoader as TorchDataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import RandomSampler, SequentialSampler, TensorDataset, WeightedRandomSampler
@@ -326,11 +327,8 @@ def test_a_damaged_block_is_an_error_at_its_batch(tmp_path):
 
 
 def test_leaving_early_leaves_nothing_behind(dataset):
-    def resources():
-        gc.collect()
-        return len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd"))
-
-    before = resources()
+    assert becomes(engine_threads, 0)
+    before = len(os.listdir("/proc/self/fd"))
     for _ in range(5):
         loader = fl.DataLoader(dataset.path, batch_size=10, shuffle=True, num_workers=3)
         for i, _batch in enumerate(loader):
@@ -342,9 +340,8 @@ def test_leaving_early_leaves_nothing_behind(dataset):
         iterator = iter(loader)
         next(iterator)
         del loader, iterator, _batch
-    after = resources()
-    assert after[0] <= before[0]  # threads of earlier tests may have ended meanwhile
-    assert after[1] <= before[1]
+    assert becomes(engine_threads, 0)
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_works_in_a_forked_child(dataset):
