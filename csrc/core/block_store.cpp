@@ -17,12 +17,12 @@ std::unique_ptr<BlockStore> BlockStore::resident(const Source& source) {
     store->places_[block] = end;
     end += source.decoded_bytes(block);
   }
-  store->memory_ = Buffer(end);
+  store->memory_ = std::make_shared<Buffer>(end);
   return store;
 }
 
 std::unique_ptr<BlockStore> BlockStore::rotating(const Source& source, const Order& order, uint64_t max_arenas,
-                                                 uint64_t memory_bytes) {
+                                                 uint64_t memory_bytes, BufferPool& pool) {
   std::unique_ptr<BlockStore> store(new BlockStore(source));
   uint64_t arena_bytes = 0;
   for (const Window& window : order.windows()) {
@@ -41,7 +41,9 @@ std::unique_ptr<BlockStore> BlockStore::rotating(const Source& source, const Ord
       end += source.decoded_bytes(order.sequence()[i]);
     }
   }
-  store->memory_ = Buffer(arenas * arena_bytes);
+  const uint64_t needed =
+      arenas * arena_bytes;  // close to the budget: take all of it, and the next order's fits as well
+  store->memory_ = pool.take(needed > memory_bytes / 2 ? std::max(needed, memory_bytes) : needed);
   store->arenas_ = arenas;
   return store;
 }

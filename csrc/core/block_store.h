@@ -25,9 +25,9 @@ enum class BlockState : uint8_t { empty, loading, ready };
 class BlockStore {
  public:
   static std::unique_ptr<BlockStore> resident(const Source& source);
-  // At most `max_arenas`, and no more than fit `memory_bytes`, but always one.
+  // At most `max_arenas`, and no more than fit `memory_bytes`, but always one. Their memory is the pool's.
   static std::unique_ptr<BlockStore> rotating(const Source& source, const Order& order, uint64_t max_arenas,
-                                              uint64_t memory_bytes);
+                                              uint64_t memory_bytes, BufferPool& pool);
 
   uint64_t arenas() const { return arenas_; }  // windows that have a place at the same time
 
@@ -38,16 +38,16 @@ class BlockStore {
   void load(uint32_t block, LoadScratch& scratch) { source_.load(block, place(block), scratch, views(block)); }
 
   const FieldRows* views() const { return views_.data(); }
-  uint64_t size_bytes() const { return memory_.size_bytes(); }
+  uint64_t size_bytes() const { return memory_->size_bytes(); }
 
  private:
   explicit BlockStore(const Source& source);
-  uint8_t* place(uint32_t block) { return memory_.data() + places_[block]; }
+  uint8_t* place(uint32_t block) { return memory_->data() + places_[block]; }
   FieldRows* views(uint32_t block) { return views_.data() + block * source_.fields().size(); }
 
   const Source& source_;
   std::vector<uint64_t> places_;  // per block, in memory_
-  Buffer memory_;
+  std::shared_ptr<Buffer> memory_;
   std::vector<BlockState> states_;
   BlockViews views_;
   uint64_t arenas_ = UINT64_MAX;

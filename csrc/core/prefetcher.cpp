@@ -105,7 +105,8 @@ Engine::Engine(std::shared_ptr<const Source> source, const EngineOptions& option
     : source_(std::move(source)),
       options_(options),
       owner_process_(getpid()),
-      pool_(std::make_shared<BufferPool>(options.prefetch_bytes, source_->fields().size() * (options.threads + 2))) {
+      pool_(std::make_shared<BufferPool>(options.prefetch_bytes, source_->fields().size() * (options.threads + 2))),
+      arenas_(std::make_shared<BufferPool>(options.memory_bytes)) {
   const auto blocks = static_cast<uint32_t>(source_->block_rows().size());
   uint64_t raw_bytes = 0, decoded_bytes = 0, largest = 0;
   for (uint32_t block = 0; block < blocks; ++block) {
@@ -247,7 +248,7 @@ bool Engine::may_begin(EpochWork& epoch) {
   epoch.after.reset();
   if (!resident_)
     epoch.own_store = BlockStore::rotating(*source_, *epoch.order, epoch.options.shuffle ? 1 : kSequentialArenas,
-                                           options_.memory_bytes);
+                                           options_.memory_bytes, *arenas_);
   epoch.store = resident_ ? resident_.get() : epoch.own_store.get();
   return true;
 }
@@ -395,6 +396,7 @@ void Engine::gather(const Job& job, Scratch& scratch) {
       ++epoch.windows_over;
     }
   }
+  if (epoch.needs_no_memory()) epoch.own_store.reset();
   if (is_over || epoch.needs_no_memory()) wake_all();  // for its next window, or for an epoch after this one
   if (error || --slot.parts_left > 0) return;
   lock.unlock();

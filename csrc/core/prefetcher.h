@@ -107,7 +107,9 @@ class Engine : public std::enable_shared_from_this<Engine> {
   bool in_map_ = false;                 // some rows are served from the map: the page cache holds them
   std::vector<uint64_t> window_costs_;  // per block, what it counts towards a window
   std::unique_ptr<BlockStore> resident_;
-  std::shared_ptr<BufferPool> pool_;
+  std::shared_ptr<BufferPool> pool_;  // of batches
+  std::shared_ptr<BufferPool>
+      arenas_;  // what one epoch gives back serves the next: fresh pages cost more than decoding
 
   std::mutex mutex_;  // guards everything below, and the state of every EpochWork
   std::condition_variable work_;

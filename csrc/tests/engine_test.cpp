@@ -202,11 +202,12 @@ TEST(decoded_windows_keep_to_the_budget) {
   const auto source = std::make_shared<MadeSource>(64, 16);
   const uint64_t block_bytes = source->decoded_bytes(0), memory_bytes = 10 * block_bytes;
   const auto engine = make_engine(source, 2, memory_bytes);
+  const auto pool = std::make_shared<BufferPool>(memory_bytes);
   CHECK(!engine->holds_everything());
   for (const bool shuffle : {false, true}) {
     const auto order = engine->order(options(1, shuffle));
     for (const uint64_t arenas : {1, 4}) {
-      const auto store = BlockStore::rotating(*source, *order, arenas, memory_bytes);
+      const auto store = BlockStore::rotating(*source, *order, arenas, memory_bytes, *pool);
       CHECK(store->size_bytes() <= memory_bytes);
       CHECK(store->arenas() >= 1 && store->arenas() <= arenas);
     }

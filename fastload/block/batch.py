@@ -27,27 +27,37 @@ def decode_text(values: np.ndarray, offsets: np.ndarray, dtype: str) -> list[Any
         ) from error
 
 
-def name_columns(
-    schema: Schema, parts: Parts, convert: Callable[[np.ndarray, str], Any] = lambda array, dtype: array
-) -> dict[str, Any]:
-    """A batch as a dict: ``name``, and beside it ``name_lengths`` (padded fields) and ``name_valid`` (nullable ones).
+def column_namer(
+    schema: Schema, converter: Callable[[str], Callable[[np.ndarray], Any]] = lambda dtype: lambda array: array
+) -> Callable[[Parts], dict[str, Any]]:
+    """A function that makes a batch of parts (one tuple per field of `schema`): a dict with ``name``, and beside it
+    ``name_lengths`` (padded fields) and ``name_valid`` (nullable ones).
 
-    parts : one tuple per field of `schema`. convert : turns an array of the named dtype into what is handed out.
-    Text comes as a list of str or bytes, None where null.
+    converter : for a dtype's name, what turns its arrays into what is handed out. Text comes as a list of str or bytes,
+    None where null.
     """
-    batch: dict[str, Any] = {}
-    for field, (values, lengths, offsets, valid) in zip(schema.fields, parts, strict=True):
-        name = field.name
-        if field.is_text:
-            rows = decode_text(values, offsets, field.dtype)
-            batch[name] = rows if valid is None else [r if v else None for r, v in zip(rows, valid, strict=True)]
-        else:
-            batch[name] = convert(values, field.dtype)
-        if lengths is not None:
-            batch[f"{name}_lengths"] = convert(lengths, "int64")
-        if valid is not None:
-            batch[f"{name}_valid"] = convert(valid, "bool")
-    return batch
+    # looked up here and not for each batch: a small batch costs little more than this bookkeeping
+    plan = [
+        (f.name, f"{f.name}_lengths", f"{f.name}_valid", f.dtype if f.is_text else None, converter(f.dtype))
+        for f in schema
+    ]
+    convert_lengths, convert_valid = converter("int64"), converter("bool")
+
+    def name_columns(parts: Parts) -> dict[str, Any]:
+        batch: dict[str, Any] = {}
+        for (name, name_lengths, name_valid, text, convert), (values, lengths, offsets, valid) in zip(plan, parts):
+            if text is None:
+                batch[name] = convert(values)
+            else:
+                rows = decode_text(values, offsets, text)
+                batch[name] = rows if valid is None else [r if v else None for r, v in zip(rows, valid, strict=True)]
+            if lengths is not None:
+                batch[name_lengths] = convert_lengths(lengths)
+            if valid is not None:
+                batch[name_valid] = convert_valid(valid)
+        return batch
+
+    return name_columns
 
 
 def split_rows(schema: Schema, batch: dict[str, Any], num_rows: int) -> list[dict[str, Any]]:

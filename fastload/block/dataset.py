@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastload import _core
-from fastload.block.batch import name_columns, split_rows
+from fastload.block.batch import column_namer, split_rows
 from fastload.block.columns import check_lengths, from_spec, infer_field, to_column, to_spec
 from fastload.block.manifest import Manifest, read_manifest
 from fastload.block.padding import Entry
@@ -151,14 +151,14 @@ class RowAccess:
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """Rows for the given numbers: what torch's loader calls once a batch."""
-        batch = name_columns(self.schema, self.read_rows(np.asarray(indices, np.int64)))
+        batch = column_namer(self.schema)(self.read_rows(np.asarray(indices, np.int64)))
         return self.shape_rows(split_rows(self.schema, batch, len(indices)))
 
     def shape_rows(self, rows: list[dict[str, Any]]) -> list[Any]:
         return [tuple(row[n] for n in self.schema.names) for row in rows] if self.as_tuple else rows
 
     def _shape_batch(self, parts: list[tuple[Any, Any, Any, Any]]) -> Any:
-        batch = name_columns(self.schema, parts)
+        batch = column_namer(self.schema)(parts)
         return tuple(batch[n] for n in self.schema.names) if self.as_tuple else batch
 
 

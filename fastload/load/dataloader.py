@@ -18,13 +18,13 @@ from torch.utils.data import DataLoader as TorchDataLoader
 from torch.utils.data._utils.pin_memory import pin_memory as pin
 
 from fastload import _core
-from fastload.block.batch import name_columns, split_rows
+from fastload.block.batch import column_namer, split_rows
 from fastload.block.dataset import RowAccess
 from fastload.block.padding import Entry, Padding, masked_fields, padding_entries
 from fastload.block.threads import default_threads
 from fastload.errors import ArgumentError, StateError
 from fastload.load.asynchronous import AsyncBatches
-from fastload.load.convert import to_batch
+from fastload.load.convert import batch_maker
 from fastload.load.monitor import log_pass, logger, stage_seconds, verdict
 from fastload.load.sources import to_rows
 from fastload.plan.order import mix
@@ -348,18 +348,18 @@ class DataLoader(TorchDataLoader[_T_co]):
         schema, as_tuple = self._rows.schema, self._rows.as_tuple
         collate = self.collate_fn
         if not self._collates():
-            masks = masked_fields(schema, self.padding)
+            make = batch_maker(schema, as_list=as_tuple, masks=masked_fields(schema, self.padding))
+        elif self.dataset is not self._rows:  # TensorDataset: samples are tuples of tensors
+            make_columns = batch_maker(schema, as_list=True)
 
             def make(parts: Any) -> Any:
-                return to_batch(schema, parts, as_list=as_tuple, masks=masks)
+                return collate(list(zip(*make_columns(parts), strict=True)))
         else:
-            as_torch = self.dataset is not self._rows  # TensorDataset: samples are tuples of tensors
+            name_columns = column_namer(schema)
 
             def make(parts: Any) -> Any:
                 rows = len(parts[0][0]) if parts[0][2] is None else len(parts[0][2]) - 1
-                if as_torch:
-                    return collate(list(zip(*to_batch(schema, parts, as_list=True), strict=True)))
-                return collate(self._rows.shape_rows(split_rows(schema, name_columns(schema, parts), rows)))
+                return collate(self._rows.shape_rows(split_rows(schema, name_columns(parts), rows)))
 
         return _with_pinning(make) if self._pins() else make
 

@@ -14,7 +14,7 @@ from fastload import _core
 from fastload.block.dataset import Dataset
 from fastload.block.threads import default_threads
 from fastload.errors import ArgumentError
-from fastload.load.convert import to_batch
+from fastload.load.convert import batch_maker
 from fastload.load.dataloader import PREFETCH_BYTES
 
 
@@ -92,6 +92,6 @@ class IterableDataset(TorchIterableDataset):
         pass_ = engine.start(
             self.batch_size, self.drop_last, bool(self.shuffle), seed & (1 << 64) - 1, epoch, blocks, True, None
         )
-        schema, as_tuple = self.dataset.schema, self.dataset.as_tuple
+        make = batch_maker(self.dataset.schema, as_list=self.dataset.as_tuple)
         while (parts := pass_.next(engine)) is not None:
-            yield to_batch(schema, parts, as_list=as_tuple)
+            yield make(parts)
