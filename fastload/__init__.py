@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from fastload.ingest import convert, to_arrow, to_parquet
     from fastload.load.dataloader import DataLoader
     from fastload.load.iterable import IterableDataset
+    from fastload.load.packing import Packing
+    from fastload.plan.buckets import LengthBuckets
+    from fastload.plan.samplers import WeightedSampler
     from fastload.schema import Categorical, Field, Ragged, Schema
 
 _PUBLIC = {
@@ -26,9 +29,12 @@ _PUBLIC = {
     "Dataset": ("fastload.block.dataset", "Dataset"),
     "Field": ("fastload.schema", "Field"),
     "IterableDataset": ("fastload.load.iterable", "IterableDataset"),
+    "LengthBuckets": ("fastload.plan.buckets", "LengthBuckets"),
+    "Packing": ("fastload.load.packing", "Packing"),
     "Padding": ("fastload.block.padding", "Padding"),
     "Ragged": ("fastload.schema", "Ragged"),
     "Schema": ("fastload.schema", "Schema"),
+    "WeightedSampler": ("fastload.plan.samplers", "WeightedSampler"),
     "Writer": ("fastload.block.writer", "Writer"),
     "convert": ("fastload.ingest", "convert"),
     "errors": ("fastload.errors", None),

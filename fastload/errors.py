@@ -54,6 +54,10 @@ class MapLostError(FastloadError, OSError):
     """A file shrank or its storage failed while it was mapped."""
 
 
+class TooManySkippedError(FastloadError):
+    """More rows could not be read than `skip_limit` lets a pass leave out."""
+
+
 # --- what is wrong with what the caller gave -----------------------------------------------------
 
 

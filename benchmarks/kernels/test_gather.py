@@ -51,10 +51,11 @@ def test_engine_next(benchmark, table):
     field = core.FieldSpec("x", FLOAT32, [COLUMNS], False, False, False)
     source = core.MemorySource([(field, table, table.strides[0], None, None)], NUM_ROWS)
     engine = core.Engine(source, 0, 1 << 30, 64 << 20)
-    epoch = engine.start(BATCH_ROWS, False, True, 1, 0, [], True, None)
+    epoch = engine.start(BATCH_ROWS, False, core.OrderOptions(shuffle=True, seed=1), True)
     benchmark.pedantic(epoch.next, args=(engine,), rounds=400)
     position = 400 * BATCH_ROWS
-    assert np.array_equal(epoch.next(engine)[0][0], table[epoch.rows(engine, position, BATCH_ROWS)])
+    parts, *_ = epoch.next(engine)
+    assert np.array_equal(parts[0][0], table[epoch.order.row_numbers(position, BATCH_ROWS)])
 
 
 @pytest.mark.benchmark(group="gather 1,024 rows of 64 float32")

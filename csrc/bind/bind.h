@@ -20,6 +20,8 @@ void register_errors(py::module_& module);
 void register_checksum(py::module_& module);
 void register_codec(py::module_& module);
 void register_permutation(py::module_& module);
+void register_order(py::module_& module);
+void register_packing(py::module_& module);
 void register_layout(py::module_& module);
 void register_source(py::module_& module);
 void register_shard_reader(py::module_& module);

@@ -7,6 +7,8 @@ PYBIND11_MODULE(_core, module) {
   register_checksum(module);
   register_codec(module);
   register_permutation(module);
+  register_order(module);
+  register_packing(module);
   register_layout(module);
   register_source(module);
   register_shard_reader(module);

@@ -20,21 +20,25 @@ py::object wrap_if_there(const std::shared_ptr<Buffer>& buffer, int numpy_type, 
   return buffer ? wrap(buffer, py::dtype(numpy_type), {count}) : py::none();
 }
 
-EpochOptions to_options(uint64_t batch_rows, bool drop_last, bool shuffle, uint64_t seed, uint64_t epoch,
-                        std::vector<uint32_t> blocks, std::vector<Padding> padding, uint64_t first_position) {
-  EpochOptions options;
-  options.batch_rows = batch_rows;
-  options.drop_last = drop_last;
-  options.shuffle = shuffle;
-  options.padding = std::move(padding);
-  options.seed = seed;
-  options.epoch = epoch;
-  options.first_position = first_position;
-  options.blocks = std::move(blocks);
-  return options;
+std::string message_of(const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const std::exception& what) {
+    return what.what();
+  }
 }
 
-// The next batch as to_python() gives it, or None at the end. While it waits for the threads it lets go of the GIL and
+// (parts, row numbers or None, None or (bad rows of the batch, why)), see to_python() and Batch.
+py::object deliver(const Batch& batch, const std::vector<FieldSpec>& fields) {
+  py::object bad = py::none();
+  if (batch.error)
+    bad = py::make_tuple(py::array_t<uint32_t>(static_cast<py::ssize_t>(batch.bad_rows.size()), batch.bad_rows.data()),
+                         message_of(batch.error));
+  return py::make_tuple(to_python(batch, fields),
+                        wrap_if_there(batch.row_numbers, Api::NPY_INT64_, static_cast<py::ssize_t>(batch.rows)), bad);
+}
+
+// The next batch as deliver() gives it; None at the end. While it waits for the threads it lets go of the GIL and
 // looks for Ctrl-C; a batch that is ready costs no release: taking the GIL back can cost 5 ms beside a busy thread.
 py::object next(Epoch& self, const Engine& engine, double timeout_s) {
   Batch batch;
@@ -48,32 +52,13 @@ py::object next(Epoch& self, const Engine& engine, double timeout_s) {
       status = self.try_next(&batch);
     }
     if (status == Epoch::Status::finished) return py::none();
-    if (status == Epoch::Status::ready) return to_python(batch, engine.source().fields());
+    if (status == Epoch::Status::ready) return deliver(batch, engine.source().fields());
     if (timeout_s > 0 && waited_s >= timeout_s) PyErr_SetString(PyExc_TimeoutError, "no batch came in time");
     if (PyErr_Occurred() || PyErr_CheckSignals() != 0) throw py::error_already_set();
     py::gil_scoped_release release;
     self.wait(kSignalCheck_s);
     waited_s += kSignalCheck_s;
   }
-}
-
-py::array_t<int64_t> global_rows(const Epoch& self, const Engine& engine, uint64_t position, uint64_t count) {
-  const Order& order = self.order();
-  std::vector<uint64_t> starts{0};
-  for (uint32_t rows : engine.source().block_rows()) starts.push_back(starts.back() + rows);
-  py::array_t<int64_t> out(static_cast<py::ssize_t>(count));
-  std::vector<RowRef> refs;
-  for (uint64_t done = 0; done < count;) {
-    const uint64_t w = order.window_at(position + done);
-    const Window& window = order.windows()[w];
-    const uint64_t n = std::min(count - done, window.first_position + window.rows - position - done);
-    refs.resize(n);
-    order.locate(w, position + done, n, refs.data());
-    for (uint64_t i = 0; i < n; ++i)
-      out.mutable_at(static_cast<py::ssize_t>(done + i)) = static_cast<int64_t>(starts[refs[i].block] + refs[i].row);
-    done += n;
-  }
-  return out;
 }
 
 }  // namespace
@@ -114,14 +99,9 @@ py::list to_python(const Batch& batch, const std::vector<FieldSpec>& fields) {
 void register_prefetcher(py::module_& module) {
   py::class_<Epoch, std::shared_ptr<Epoch>>(module, "Epoch")
       .def("next", &next, py::arg("engine"), py::arg("timeout_s") = 0.0)
-      .def("rows", &global_rows, py::arg("engine"), py::arg("position"), py::arg("count"))
-      .def_property_readonly("num_rows", [](const Epoch& self) { return self.order().rows(); })
-      .def_property_readonly("window_rows",
-                             [](const Epoch& self) {
-                               std::vector<uint64_t> rows;
-                               for (const Window& window : self.order().windows()) rows.push_back(window.rows);
-                               return rows;
-                             })
+      .def("is_ready", &Epoch::is_ready)
+      .def_property_readonly("order",
+                             [](const Epoch& self) { return std::const_pointer_cast<Order>(self.shared_order()); })
       .def_property_readonly("batches", &Epoch::batches)
       .def_property_readonly("waited_s", &Epoch::waited_s)
       .def_property_readonly("costs", [](const Epoch& self) {
@@ -137,6 +117,7 @@ void register_prefetcher(py::module_& module) {
         out["elements"] = costs.elements;
         out["places"] = costs.places;
         out["ready_batches"] = costs.ready_batches;
+        out["digest"] = costs.digest;
         return out;
       });
   py::class_<Engine, std::shared_ptr<Engine>>(module, "Engine")
@@ -149,16 +130,24 @@ void register_prefetcher(py::module_& module) {
       .def_property_readonly("holds_everything", &Engine::holds_everything)
       .def_property_readonly("threads", &Engine::threads)
       .def(
-          "start",
-          [](Engine& self, uint64_t batch_rows, bool drop_last, bool shuffle, uint64_t seed, uint64_t epoch,
-             std::vector<uint32_t> blocks, const py::object& padding, const Epoch* after, uint64_t first_position) {
-            return self.start(to_options(batch_rows, drop_last, shuffle, seed, epoch, std::move(blocks),
-                                         to_padding(padding, self.source().fields().size()), first_position),
-                              after);
+          "order",
+          [](const Engine& self, const OrderOptions& order) {
+            return std::const_pointer_cast<Order>(self.order(order));
           },
-          py::arg("batch_rows"), py::arg("drop_last"), py::arg("shuffle"), py::arg("seed"), py::arg("epoch"),
-          py::arg("blocks"), py::arg("padding"), py::arg("after").none(true), py::arg("first_position") = 0,
-          py::keep_alive<0, 1>());
+          py::arg("options"))
+      .def(
+          "start",
+          [](Engine& self, uint64_t batch_rows, bool drop_last, const OrderOptions& order, const py::object& padding,
+             bool row_numbers, bool retries, bool skips, const Epoch* after) {
+            EpochOptions options{batch_rows, drop_last, order, to_padding(padding, self.source().fields().size())};
+            options.row_numbers = row_numbers;
+            options.retries = retries;
+            options.skips = skips;
+            return self.start(options, after);
+          },
+          py::arg("batch_rows"), py::arg("drop_last"), py::arg("order"), py::arg("padding"), py::kw_only(),
+          py::arg("row_numbers") = false, py::arg("retries") = false, py::arg("skips") = false,
+          py::arg("after").none(true) = py::none(), py::keep_alive<0, 1>());
 }
 
 }  // namespace fastload::bind

@@ -23,6 +23,13 @@ MemorySource::Column to_column(const py::tuple& column) {
 void register_source(py::module_& module) {
   py::class_<Source, std::shared_ptr<Source>>(module, "Source")
       .def_property_readonly("rows", &Source::rows)
+      .def_property_readonly("decoded_bytes",
+                             [](const Source& self) {
+                               uint64_t bytes = 0;
+                               for (uint32_t block = 0; block < self.block_rows().size(); ++block)
+                                 bytes += self.decoded_bytes(block);
+                               return bytes;
+                             })
       .def_property_readonly("block_rows", &Source::block_rows);
   py::class_<MemorySource, Source, std::shared_ptr<MemorySource>>(module, "MemorySource")
       .def(py::init([](const py::list& columns, uint64_t rows) {

@@ -6,15 +6,14 @@ namespace fastload {
 
 BlockStore::BlockStore(const Source& source)
     : source_(source),
-      places_(source.block_rows().size()),
       states_(source.block_rows().size(), BlockState::empty),
       views_(source.block_rows().size() * source.fields().size()) {}
 
 std::unique_ptr<BlockStore> BlockStore::resident(const Source& source) {
   std::unique_ptr<BlockStore> store(new BlockStore(source));
   uint64_t end = 0;
-  for (uint32_t block = 0; block < store->places_.size(); ++block) {
-    store->places_[block] = end;
+  for (uint32_t block = 0; block < source.block_rows().size(); ++block) {
+    store->places_.push_back(end);
     end += source.decoded_bytes(block);
   }
   store->memory_ = std::make_shared<Buffer>(end);
@@ -27,8 +26,8 @@ std::unique_ptr<BlockStore> BlockStore::rotating(const Source& source, const Ord
   uint64_t arena_bytes = 0;
   for (const Window& window : order.windows()) {
     uint64_t bytes = 0;
-    for (uint64_t i = window.first_block; i < window.first_block + window.blocks; ++i)
-      bytes += source.decoded_bytes(order.sequence()[i]);
+    for (uint64_t i = window.first_load; i < window.first_load + window.loads; ++i)
+      bytes += source.decoded_bytes(order.block_of_load(i));
     arena_bytes = std::max(arena_bytes, bytes);
   }
   const uint64_t fitting = arena_bytes ? memory_bytes / arena_bytes : max_arenas;
@@ -36,9 +35,9 @@ std::unique_ptr<BlockStore> BlockStore::rotating(const Source& source, const Ord
   for (size_t w = 0; w < order.windows().size(); ++w) {
     const Window& window = order.windows()[w];
     uint64_t end = w % arenas * arena_bytes;
-    for (uint64_t i = window.first_block; i < window.first_block + window.blocks; ++i) {
-      store->places_[order.sequence()[i]] = end;
-      end += source.decoded_bytes(order.sequence()[i]);
+    for (uint64_t i = window.first_load; i < window.first_load + window.loads; ++i) {
+      store->places_.push_back(end);
+      end += source.decoded_bytes(order.block_of_load(i));
     }
   }
   const uint64_t needed =
@@ -49,8 +48,34 @@ std::unique_ptr<BlockStore> BlockStore::rotating(const Source& source, const Ord
 }
 
 void BlockStore::release(const Order& order, const Window& window) {
-  for (uint64_t i = window.first_block; i < window.first_block + window.blocks; ++i)
-    states_[order.sequence()[i]] = BlockState::empty;
+  for (uint64_t i = window.first_load; i < window.first_load + window.loads; ++i)
+    set_state(order.block_of_load(i), BlockState::empty);
+}
+
+void BlockStore::set_state(uint32_t block, BlockState state) {
+  if (states_[block] == BlockState::bad) errors_.erase(block);
+  states_[block] = state;
+}
+
+void BlockStore::forget_bad_blocks() {
+  for (const auto& [block, error] : errors_) states_[block] = BlockState::empty;
+  errors_.clear();
+}
+
+void BlockStore::set_bad(uint32_t block, std::exception_ptr error) {
+  if (zeros_.empty()) {
+    size_t needed = 0;  // a row of a fixed field, or the offsets of a ragged one
+    for (const FieldSpec& spec : source_.fields()) needed = std::max<size_t>(needed, spec.row_bytes());
+    for (const uint64_t rows : source_.block_rows()) needed = std::max<size_t>(needed, sizeof(int64_t) * (rows + 1));
+    zeros_.resize(needed);
+  }
+  for (size_t f = 0; f < source_.fields().size(); ++f) {
+    FieldRows& rows = views(block)[f] = FieldRows();
+    rows.data = zeros_.data();
+    if (source_.fields()[f].is_ragged()) rows.offsets64 = reinterpret_cast<const int64_t*>(zeros_.data());
+  }
+  errors_.emplace(block, std::move(error));
+  states_[block] = BlockState::bad;
 }
 
 std::shared_ptr<const CachedBlock> BlockCache::get(uint32_t block) {

@@ -3,6 +3,7 @@
 
 #include <condition_variable>
 #include <cstdint>
+#include <exception>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -16,7 +17,7 @@
 
 namespace fastload {
 
-enum class BlockState : uint8_t { empty, loading, ready };
+enum class BlockState : uint8_t { empty, loading, ready, bad };
 
 // The blocks of a source, at places fixed beforehand in one piece of memory on huge pages. Two uses:
 // resident: every block has its own place, and stays (the data fit the budget);
@@ -30,26 +31,38 @@ class BlockStore {
                                               uint64_t memory_bytes, BufferPool& pool);
 
   uint64_t arenas() const { return arenas_; }  // windows that have a place at the same time
+  bool rotates() const { return arenas_ != UINT64_MAX; }
 
   BlockState state(uint32_t block) const { return states_[block]; }
-  void set_state(uint32_t block, BlockState state) { states_[block] = state; }
+  void set_state(uint32_t block, BlockState state);
+  bool is_there(uint32_t block) const { return states_[block] >= BlockState::ready; }
+  // A block that cannot be loaded is there, too: all its rows are zeros and empty, and whoever meets one asks for the
+  // error.
+  void set_bad(uint32_t block, std::exception_ptr error);
+  void forget_bad_blocks();  // they may be tried anew: nobody looks at their rows
+  bool has_bad_blocks() const { return !errors_.empty(); }
+  std::exception_ptr error(uint32_t block) const { return errors_.at(block); }
   // Blocks of a window that is over make room: they are empty again.
   void release(const Order& order, const Window& window);
-  void load(uint32_t block, LoadScratch& scratch) { source_.load(block, place(block), scratch, views(block)); }
+  // load : the number of this load in the order; a block that two windows share is loaded for each.
+  void load(uint32_t block, uint64_t load, LoadScratch& scratch) {
+    source_.load(block, memory_->data() + places_[rotates() ? load : block], scratch, views(block));
+  }
 
   const FieldRows* views() const { return views_.data(); }
   uint64_t size_bytes() const { return memory_->size_bytes(); }
 
  private:
   explicit BlockStore(const Source& source);
-  uint8_t* place(uint32_t block) { return memory_->data() + places_[block]; }
   FieldRows* views(uint32_t block) { return views_.data() + block * source_.fields().size(); }
 
   const Source& source_;
-  std::vector<uint64_t> places_;  // per block, in memory_
+  std::vector<uint64_t> places_;  // in memory_, per block, or per load where windows take turns
   std::shared_ptr<Buffer> memory_;
   std::vector<BlockState> states_;
   BlockViews views_;
+  std::unordered_map<uint32_t, std::exception_ptr> errors_;  // of bad blocks
+  std::vector<uint8_t> zeros_;                               // what their rows are made of
   uint64_t arenas_ = UINT64_MAX;
 };
 

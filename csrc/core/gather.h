@@ -3,11 +3,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <vector>
 
+#include "block_index.h"
 #include "buffer.h"
-#include "order.h"
 #include "source.h"
 
 namespace fastload {
@@ -33,6 +34,9 @@ struct Padding {
 struct Batch {
   uint64_t rows = 0;
   std::vector<FieldBatch> fields;
+  std::shared_ptr<Buffer> row_numbers;  // int64[rows], where asked for
+  std::vector<uint32_t> bad_rows;       // of the batch: zeros instead of what could not be loaded, because of ...
+  std::exception_ptr error;
   uint64_t elements = 0, places = 0;  // of padded fields: there are so many elements in so many places
   uint64_t size_bytes() const;
 };

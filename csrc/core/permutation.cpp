@@ -72,19 +72,24 @@ void Permutation::walk(uint32_t* left, uint32_t* right) const {
   } while (uint64_t{*left} * right_size_ + *right >= size_);
 }
 
-void Permutation::apply(uint64_t first, size_t count, uint64_t* images) const {
+void Permutation::apply(uint64_t first, uint64_t step, size_t count, uint64_t* images) const {
   static const Rounds run = choose_rounds();
   if (count == 0) return;
   uint32_t left[kLanes], right[kLanes];
   auto next_left = static_cast<uint32_t>(first / right_size_), next_right = static_cast<uint32_t>(first % right_size_);
+  const auto left_step = static_cast<uint32_t>(step / right_size_ % left_size_);
+  const auto right_step = static_cast<uint32_t>(step % right_size_);
   for (size_t done = 0; done < count; done += kLanes) {
     for (size_t i = 0; i < kLanes; ++i) {  // lanes beyond `count` are computed and dropped
       left[i] = next_left;
       right[i] = next_right;
-      if (++next_right == right_size_) {
-        next_right = 0;
-        if (++next_left == left_size_) next_left = 0;
+      next_left += left_step;
+      next_right += right_step;
+      if (next_right >= right_size_) {
+        next_right -= right_size_;
+        ++next_left;
       }
+      if (next_left >= left_size_) next_left -= left_size_;
     }
     run(left, right, keys_.data(), kRounds, left_size_, right_size_);
     const size_t wanted = count - done < kLanes ? count - done : kLanes;

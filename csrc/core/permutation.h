@@ -20,8 +20,8 @@ class Permutation {
   Permutation(uint64_t size, uint64_t key);  // size < 2^62
 
   uint64_t size() const { return size_; }
-  // images[i] = permutation(first + i); first + count <= size.
-  void apply(uint64_t first, size_t count, uint64_t* images) const;
+  // images[i] = permutation(first + i * step), all of them below `size`.
+  void apply(uint64_t first, uint64_t step, size_t count, uint64_t* images) const;
 
  private:
   void walk(uint32_t* left, uint32_t* right) const;

@@ -35,6 +35,10 @@ struct BatchSlot {
   uint64_t parts_left = 0;
   uint64_t size_bytes = 0;
   bool done = false;
+  uint64_t digest = 0;
+  std::shared_ptr<Buffer> row_numbers;
+  std::vector<uint32_t> bad_rows;
+  std::exception_ptr error;
   Batch batch;
 };
 
@@ -44,11 +48,11 @@ struct EpochWork {
   BlockStore* store = nullptr;            // null until the epoch may begin
   std::unique_ptr<BlockStore> own_store;  // rotating
   std::shared_ptr<EpochWork> after;       // drained before this one begins
-  uint64_t batches = 0, end = 0;          // positions options.first_position .. end are delivered
+  uint64_t batches = 0, end = 0;          // positions below `end` are delivered
 
-  uint64_t next_load = 0;  // in order->sequence()
+  uint64_t next_load = 0;  // of the order's loads
   uint64_t next_read_ahead = 0, read_ahead_bytes = 0;
-  uint64_t loaded_until = 0;   // all blocks of the sequence before this one are loaded
+  uint64_t loaded_until = 0;   // all loads before this one are done
   uint64_t next_position = 0;  // first row of the next part to gather
   uint64_t windows_over = 0;   // windows whose rows have all been gathered
   std::vector<uint64_t> window_rows_left;
@@ -73,7 +77,7 @@ struct EpochWork {
   bool has_news() const { return (!slots.empty() && slots.front().done) || next_delivery >= batches || must_throw(); }
   bool keeps_waiting() const { return consumer_sleeps && has_news(); }
   bool must_throw() const { return error && order->window_at(batch_end(next_delivery) - 1) >= failed_window; }
-  uint64_t batch_begin(uint64_t batch) const { return options.first_position + batch * options.batch_rows; }
+  uint64_t batch_begin(uint64_t batch) const { return batch * options.batch_rows; }
   uint64_t batch_end(uint64_t batch) const { return std::min(end, batch_begin(batch + 1)); }
 };
 
@@ -82,11 +86,12 @@ struct Engine::Job {
   bool is_load = false;
   uint64_t window = 0;
   // load
-  uint32_t block = 0;
+  uint64_t load = 0;
   uint64_t read_ahead_from = 0, read_ahead_to = 0;
   // gather
   uint64_t batch = 0, position = 0, rows = 0, part = 0;
   BatchSlot* slot = nullptr;
+  bool meets_bad_blocks = false;  // perhaps
 };
 
 std::shared_ptr<Engine> Engine::create(std::shared_ptr<const Source> source, const EngineOptions& options) {
@@ -104,6 +109,7 @@ std::shared_ptr<Engine> Engine::create(std::shared_ptr<const Source> source, con
 Engine::Engine(std::shared_ptr<const Source> source, const EngineOptions& options)
     : source_(std::move(source)),
       options_(options),
+      index_(std::make_shared<const BlockIndex>(source_->block_rows())),
       owner_process_(getpid()),
       pool_(std::make_shared<BufferPool>(options.prefetch_bytes, source_->fields().size() * (options.threads + 2))),
       arenas_(std::make_shared<BufferPool>(options.memory_bytes)) {
@@ -135,17 +141,13 @@ Engine::~Engine() {
 
 bool Engine::is_forked() const { return getpid() != owner_process_; }
 
-std::shared_ptr<const Order> Engine::order(const EpochOptions& options) const {
-  OrderOptions order;
-  order.shuffle = options.shuffle;
-  order.seed = options.seed;
-  order.epoch = options.epoch;
-  order.blocks = options.blocks;
+std::shared_ptr<const Order> Engine::order(const OrderOptions& options) const {
+  OrderOptions order = options;
   if (!options.shuffle)
     order.window_bytes = std::min(kSequentialWindowBytes, options_.memory_bytes / kSequentialArenas);
   else if (!resident_)
     order.window_bytes = options_.memory_bytes;
-  return std::make_shared<const Order>(source_->block_rows(), window_costs_, order);
+  return std::make_shared<const Order>(index_, window_costs_, order);
 }
 
 std::shared_ptr<Epoch> Engine::start(const EpochOptions& options, const Epoch* after) {
@@ -154,29 +156,27 @@ std::shared_ptr<Epoch> Engine::start(const EpochOptions& options, const Epoch* a
   source_->check_whole();
   auto epoch = std::make_shared<EpochWork>();
   epoch->options = options;
-  epoch->order = order(options);
-  const uint64_t first = options.first_position;
-  if (first > epoch->order->rows())
-    fail(Cause::argument, "an order of " + std::to_string(epoch->order->rows()) + " rows cannot begin at position " +
-                              std::to_string(first));
-  const uint64_t rows = epoch->order->rows() - first;
-  epoch->options.batch_rows = std::min(options.batch_rows, rows + 1);  // so that no sum of rows can overflow
-  const uint64_t batch_rows = epoch->options.batch_rows;
+  epoch->order = order(options.order);
+  const uint64_t rows = epoch->order->rows();
+  const uint64_t batch_rows = std::min(options.batch_rows, rows + 1);  // so that no sum of rows can overflow
+  epoch->options.batch_rows = batch_rows;
   epoch->batches = options.drop_last ? rows / batch_rows : (rows + batch_rows - 1) / batch_rows;
-  epoch->end = first + std::min(rows, epoch->batches * batch_rows);
-  epoch->next_position = first;
+  epoch->end = std::min(rows, epoch->batches * batch_rows);
   for (const Window& window : epoch->order->windows()) {
-    const uint64_t begin = std::clamp(window.first_position, first, epoch->end);
-    epoch->window_rows_left.push_back(std::clamp(window.first_position + window.rows, first, epoch->end) - begin);
-    if (epoch->end > first && window.first_position + window.rows <= first) {  // before the beginning
-      ++epoch->windows_over;
-      epoch->next_load = epoch->loaded_until = window.first_block + window.blocks;
-    }
+    if (!resident_ && window.cost_bytes > options_.memory_bytes)
+      fail(Cause::argument, std::to_string(options.order.lanes) + " lanes are open at a time, and their blocks have " +
+                                std::to_string(window.cost_bytes) + " bytes; memory_bytes is " +
+                                std::to_string(options_.memory_bytes) + ": raise it, or take fewer lanes");
+    const uint64_t begin = std::min(window.first_position, epoch->end);
+    epoch->window_rows_left.push_back(std::min(window.first_position + window.rows, epoch->end) - begin);
   }
-  if (epoch->end == first) epoch->windows_over = epoch->window_rows_left.size();
+  if (epoch->end == 0) epoch->windows_over = epoch->window_rows_left.size();
   if (after) epoch->after = after->work_;
   {
     std::lock_guard<std::mutex> lock(mutex_);
+    const bool alone =
+        std::all_of(epochs_.begin(), epochs_.end(), [](auto& other) { return other->needs_no_memory(); });
+    if (resident_ && alone) resident_->forget_bad_blocks();
     epochs_.push_back(epoch);
     wake_all();
   }
@@ -231,7 +231,9 @@ bool Engine::pick(EpochWork& epoch, Job& job) {
   const uint64_t position = epoch.next_position;
   if (epoch.cancelled || position >= epoch.end) return false;
   try {
-    if (!may_begin(epoch) || !(pick_gather(epoch, job) || pick_load(epoch, job))) return false;
+    // gathering once more: blocks that were there before count as loaded when their turn to load comes
+    if (!may_begin(epoch) || !(pick_gather(epoch, job) || pick_load(epoch, job) || pick_gather(epoch, job)))
+      return false;
     ++epoch.running;
     return true;
   } catch (...) {  // no memory
@@ -247,7 +249,7 @@ bool Engine::may_begin(EpochWork& epoch) {
   if (epoch.after) epoch.after->own_store.reset();
   epoch.after.reset();
   if (!resident_)
-    epoch.own_store = BlockStore::rotating(*source_, *epoch.order, epoch.options.shuffle ? 1 : kSequentialArenas,
+    epoch.own_store = BlockStore::rotating(*source_, *epoch.order, epoch.options.order.shuffle ? 1 : kSequentialArenas,
                                            options_.memory_bytes, *arenas_);
   epoch.store = resident_ ? resident_.get() : epoch.own_store.get();
   return true;
@@ -262,9 +264,9 @@ void Engine::fail_window(EpochWork& epoch, uint64_t window, std::exception_ptr e
 
 bool Engine::is_loaded(EpochWork& epoch, uint64_t window) {
   const Window& wanted = epoch.order->windows()[window];
-  const auto& sequence = epoch.order->sequence();
-  const uint64_t end = wanted.first_block + wanted.blocks;
-  while (epoch.loaded_until < end && epoch.store->state(sequence[epoch.loaded_until]) == BlockState::ready)
+  const uint64_t end = wanted.first_load + wanted.loads;
+  while (epoch.loaded_until < std::min(end, epoch.next_load) &&
+         epoch.store->is_there(epoch.order->block_of_load(epoch.loaded_until)))
     ++epoch.loaded_until;
   return epoch.loaded_until >= end;
 }
@@ -278,7 +280,7 @@ double Engine::fullness(const EpochWork& epoch) const {
 }
 
 bool Engine::pick_gather(EpochWork& epoch, Job& job) {
-  const uint64_t batch = (epoch.next_position - epoch.options.first_position) / epoch.options.batch_rows;
+  const uint64_t batch = epoch.next_position / epoch.options.batch_rows;
   const bool starts_batch = epoch.next_position == epoch.batch_begin(batch);
   if (starts_batch) {
     if (options_.threads == 0 && batch > epoch.next_delivery) return false;
@@ -298,6 +300,7 @@ bool Engine::pick_gather(EpochWork& epoch, Job& job) {
     epoch.waiting_bytes += slot.size_bytes;
   }
   job.is_load = false;
+  job.meets_bad_blocks = epoch.store->has_bad_blocks();
   job.window = window_index;
   job.batch = batch;
   job.slot = &epoch.slots[batch - epoch.next_delivery];  // deque: stays put while others come and go at the ends
@@ -306,36 +309,39 @@ bool Engine::pick_gather(EpochWork& epoch, Job& job) {
   const uint64_t end = std::min(epoch.batch_end(batch), window.first_position + window.rows);
   job.rows = end - epoch.next_position;
   epoch.next_position = end;
-  if (!job.slot->builder)
+  if (!job.slot->builder) {
+    const uint64_t rows = epoch.batch_end(batch) - epoch.batch_begin(batch);
     job.slot->builder =
-        std::make_unique<BatchBuilder>(source_->fields(), epoch.batch_end(batch) - epoch.batch_begin(batch),
-                                       job.slot->parts_left, epoch.options.padding, *pool_);
+        std::make_unique<BatchBuilder>(source_->fields(), rows, job.slot->parts_left, epoch.options.padding, *pool_);
+    if (epoch.options.row_numbers) job.slot->row_numbers = pool_->take(rows * sizeof(int64_t));
+  }
   return true;
 }
 
 bool Engine::pick_load(EpochWork& epoch, Job& job) {
-  const auto& sequence = epoch.order->sequence();
-  while (epoch.next_load < sequence.size()) {
-    const uint32_t block = sequence[epoch.next_load];
-    const uint64_t window = epoch.order->window_of_block(epoch.next_load);
+  const Order& order = *epoch.order;
+  while (epoch.next_load < order.loads()) {
+    const uint32_t block = order.block_of_load(epoch.next_load);
+    const uint64_t window = order.window_of_load(epoch.next_load);
     if (window >= epoch.failed_window) return false;
-    const uint64_t gathered = epoch.order->window_at(epoch.next_position);
+    const uint64_t gathered = order.window_at(epoch.next_position);
     if (epoch.own_store && window >= epoch.windows_over + epoch.own_store->arenas()) return false;
     if (window > gathered + (options_.threads == 0 ? 0 : kSequentialArenas)) return false;
-    const BlockState state = epoch.store->state(block);
-    if (state == BlockState::ready) {
+    if (epoch.store->is_there(block)) {
+      if (epoch.own_store) return false;  // an earlier window still holds it; once that is over, it is loaded anew
       ++epoch.next_load;
       continue;
     }
-    if (state == BlockState::loading) return false;  // by another epoch; it tells us when it is done
+    if (epoch.store->state(block) == BlockState::loading)
+      return false;  // by another epoch; it tells us when it is done
     epoch.store->set_state(block, BlockState::loading);
     job.is_load = true;
     job.window = window;
-    job.block = block;
+    job.load = epoch.next_load;
     epoch.next_read_ahead = std::max(epoch.next_read_ahead, epoch.next_load);
     job.read_ahead_from = epoch.next_read_ahead;
-    while (epoch.next_read_ahead < sequence.size() && epoch.read_ahead_bytes < kReadAheadBytes)
-      epoch.read_ahead_bytes += source_->stored_bytes(sequence[epoch.next_read_ahead++]);
+    while (epoch.next_read_ahead < order.loads() && epoch.read_ahead_bytes < kReadAheadBytes)
+      epoch.read_ahead_bytes += source_->stored_bytes(order.block_of_load(epoch.next_read_ahead++));
     job.read_ahead_to = epoch.next_read_ahead;
     epoch.read_ahead_bytes -= std::min(epoch.read_ahead_bytes, source_->stored_bytes(block));
     ++epoch.next_load;
@@ -354,20 +360,32 @@ void Engine::run(const Job& job, Scratch& scratch) {
 void Engine::load(const Job& job, Scratch& scratch) {
   EpochWork& epoch = *job.epoch;
   std::exception_ptr error;
+  const uint32_t block = epoch.order->block_of_load(job.load);
   scratch.load.times = StageTimes();
-  try {
-    for (uint64_t i = job.read_ahead_from; i < job.read_ahead_to; ++i) source_->will_need(epoch.order->sequence()[i]);
-    epoch.store->load(job.block, scratch.load);
-  } catch (...) {
-    error = std::current_exception();
+  for (uint64_t i = job.read_ahead_from; i < job.read_ahead_to; ++i) source_->will_need(epoch.order->block_of_load(i));
+  for (int tries = epoch.options.retries ? 2 : 1; tries > 0; --tries) {
+    try {
+      epoch.store->load(block, job.load, scratch.load);
+      error = nullptr;
+      break;
+    } catch (...) {
+      error = std::current_exception();
+    }
   }
   std::lock_guard<std::mutex> lock(mutex_);
-  epoch.store->set_state(job.block, error ? BlockState::empty : BlockState::ready);
+  try {
+    if (!error)
+      epoch.store->set_state(block, BlockState::ready);
+    else
+      epoch.store->set_bad(block, error);
+  } catch (...) {  // no memory
+    epoch.store->set_state(block, BlockState::empty);
+    fail_window(epoch, job.window, std::current_exception());
+  }
   epoch.costs.times += scratch.load.times;
   epoch.costs.blocks_loaded += 1;
-  epoch.costs.stored_bytes += source_->stored_bytes(job.block);
+  epoch.costs.stored_bytes += source_->stored_bytes(block);
   --epoch.running;
-  if (error) fail_window(epoch, job.window, error);
   wake_all();
 }
 
@@ -376,9 +394,13 @@ void Engine::gather(const Job& job, Scratch& scratch) {
   EpochWork& epoch = *job.epoch;
   BatchSlot& slot = *job.slot;
   std::exception_ptr error;
+  uint64_t digest = 0;
+  Batch noted;  // its bad rows
   try {
     scratch.refs.resize(job.rows);
     epoch.order->locate(job.window, job.position, job.rows, scratch.refs.data());
+    digest = note_rows(job, scratch.refs.data());
+    if (job.meets_bad_blocks) note_bad_rows(job, scratch.refs.data(), noted, digest);
     slot.builder->fill({&source_->fields(), epoch.store->views(), scratch.refs.data(), job.rows, in_map_}, job.part,
                        job.position - epoch.batch_begin(job.batch));
   } catch (...) {
@@ -388,6 +410,9 @@ void Engine::gather(const Job& job, Scratch& scratch) {
   std::unique_lock<std::mutex> lock(mutex_);
   --epoch.running;
   epoch.costs.times.gather_s += gathered_s;
+  slot.digest += digest;
+  slot.bad_rows.insert(slot.bad_rows.end(), noted.bad_rows.begin(), noted.bad_rows.end());
+  if (noted.error && !slot.error) slot.error = noted.error;
   if (error) fail_window(epoch, job.window, error);
   const bool is_over = (epoch.window_rows_left[job.window] -= job.rows) == 0;
   if (is_over) {
@@ -412,6 +437,9 @@ void Engine::gather(const Job& job, Scratch& scratch) {
     fail_window(epoch, job.window, error);
   } else {
     slot.batch = std::move(batch);
+    slot.batch.row_numbers = std::move(slot.row_numbers);
+    slot.batch.bad_rows = std::move(slot.bad_rows);
+    slot.batch.error = std::move(slot.error);
     slot.builder.reset();
     epoch.waiting_bytes += size_bytes - slot.size_bytes;
     slot.size_bytes = size_bytes;
@@ -421,6 +449,34 @@ void Engine::gather(const Job& job, Scratch& scratch) {
   const bool wakes = (epoch.done_batches >= kWakeBatches || wall_s() - started_s > kSoon_s) && epoch.keeps_waiting();
   lock.unlock();  // first, or the consumer would wake only to wait for the lock
   if (wakes) epoch.ready.notify_all();
+}
+
+// Writes down the numbers of the rows, where asked for, and gives their digest.
+uint64_t Engine::note_rows(const Job& job, const RowRef* refs) const {
+  const Order& order = *job.epoch->order;
+  auto* const numbers = job.slot->row_numbers ? reinterpret_cast<int64_t*>(job.slot->row_numbers->data()) +
+                                                    (job.position - job.epoch->batch_begin(job.batch))
+                                              : nullptr;
+  uint64_t digest = 0;
+  for (uint64_t i = 0; i < job.rows; ++i) {
+    const uint64_t number = order.row_number(refs[i]);
+    digest += row_digest(number);
+    if (numbers) numbers[i] = static_cast<int64_t>(number);
+  }
+  if (order.is_repeated(job.position + job.rows - 1)) digest -= row_digest(order.row_number(refs[job.rows - 1]));
+  return digest;
+}
+
+void Engine::note_bad_rows(const Job& job, const RowRef* refs, Batch& noted, uint64_t& digest) const {
+  const EpochWork& epoch = *job.epoch;
+  for (uint64_t i = 0; i < job.rows; ++i) {
+    if (epoch.store->state(refs[i].block) != BlockState::bad) continue;
+    noted.bad_rows.push_back(static_cast<uint32_t>(job.position + i - epoch.batch_begin(job.batch)));
+    if (!epoch.order->is_repeated(job.position + i)) digest -= row_digest(epoch.order->row_number(refs[i]));
+    if (noted.error) continue;
+    std::lock_guard<std::mutex> lock(mutex_);
+    noted.error = epoch.store->error(refs[i].block);
+  }
 }
 
 Epoch::Epoch(std::shared_ptr<Engine> engine, std::shared_ptr<EpochWork> work)
@@ -451,17 +507,23 @@ Epoch::Status Epoch::try_next(Batch* batch) {
         engine_->source_->check_whole();
         lock.lock();
       }
-      *batch = std::move(epoch.slots.front().batch);
-      epoch.costs.elements += batch->elements;
-      epoch.costs.places += batch->places;
-      epoch.costs.ready_batches += epoch.done_batches;
-      epoch.costs.bytes_delivered += epoch.slots.front().size_bytes;
+      BatchSlot& slot = epoch.slots.front();
+      *batch = std::move(slot.batch);
+      const bool throws = batch->error && !epoch.options.skips;
       epoch.waiting_batches -= 1;
       epoch.done_batches -= 1;
-      epoch.waiting_bytes -= epoch.slots.front().size_bytes;
+      epoch.waiting_bytes -= slot.size_bytes;
+      if (!throws) {
+        epoch.costs.elements += batch->elements;
+        epoch.costs.places += batch->places;
+        epoch.costs.ready_batches += epoch.done_batches + 1;
+        epoch.costs.digest += slot.digest;
+        epoch.costs.bytes_delivered += slot.size_bytes;
+      }
       epoch.slots.pop_front();
       ++epoch.next_delivery;
       engine_->wake_for_room(epoch);
+      if (throws) std::rethrow_exception(batch->error);
       return Status::ready;
     }
     if (epoch.must_throw()) std::rethrow_exception(epoch.error);
@@ -479,6 +541,12 @@ Epoch::Status Epoch::try_next(Batch* batch) {
   }
 }
 
+bool Epoch::is_ready() const {
+  if (engine_->is_forked()) return true;  // to say so
+  std::lock_guard<std::mutex> lock(engine_->mutex_);
+  return work_->has_news();
+}
+
 void Epoch::wait(double timeout_s) {
   const auto before = std::chrono::steady_clock::now();
   EpochWork& epoch = *work_;
@@ -491,6 +559,7 @@ void Epoch::wait(double timeout_s) {
 }
 
 const Order& Epoch::order() const { return *work_->order; }
+std::shared_ptr<const Order> Epoch::shared_order() const { return work_->order; }
 uint64_t Epoch::batches() const { return work_->batches; }
 EpochCosts Epoch::costs() const {
   std::lock_guard<std::mutex> lock(engine_->mutex_);

@@ -10,7 +10,7 @@
 //
 // Who owns what: Engine owns the threads, which stop when the last reference to it goes (an Epoch holds one). Threads
 // sleep on `work_` when nothing can be done; the consumer sleeps in Epoch::wait(). An exception in a thread is kept and
-// thrown at the batch that needs the failing block; batches before it are delivered. A file cut short while it is
+// thrown at each batch that needs the failing block; the others are delivered. A file cut short while it is
 // mapped can read as zeros up to the end of a page: an epoch looks at the files' sizes before its last batch. A forked
 // child has no threads: there the engine is refused and, as its locks may be held by nobody, left in memory.
 #pragma once
@@ -42,11 +42,11 @@ struct EngineOptions {
 struct EpochOptions {
   uint64_t batch_rows = 1;
   bool drop_last = false;
-  bool shuffle = false;
+  OrderOptions order;            // window_bytes is the engine's affair
   std::vector<Padding> padding;  // see BatchBuilder
-  uint64_t seed = 0, epoch = 0;
-  uint64_t first_position = 0;   // where in the order to begin
-  std::vector<uint32_t> blocks;  // the blocks taking part; empty means all
+  bool row_numbers = false;      // batches say which rows they hold
+  bool retries = false;          // a block that cannot be loaded is tried once more
+  bool skips = false;  // a batch with rows that could not be loaded is delivered and says which; else it throws
 };
 
 // What an epoch has cost so far.
@@ -56,7 +56,12 @@ struct EpochCosts {
   uint64_t bytes_delivered = 0;
   uint64_t elements = 0, places = 0;  // see Batch
   uint64_t ready_batches = 0;         // that waited finished when one was asked for, summed over the batches delivered
+  uint64_t digest = 0;                // see row_digest(): of the rows delivered, repeated ones left out
 };
+
+// The same for any order of the rows, and for any split of them: what is delivered in parts adds up, modulo 2^64. Two
+// different sets of rows have the same digest with a chance of 2^-64.
+inline uint64_t row_digest(uint64_t row_number) { return mix64(row_number); }
 
 class Epoch;
 struct EpochWork;
@@ -69,7 +74,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   // after : an epoch of this engine that is drained first; this one takes over its memory (may be null). Asked for a
   // batch before that, it begins at once, with memory of its own.
   std::shared_ptr<Epoch> start(const EpochOptions& options, const Epoch* after = nullptr);
-  std::shared_ptr<const Order> order(const EpochOptions& options) const;
+  std::shared_ptr<const Order> order(const OrderOptions& options) const;
   // All blocks have a place in memory, or need none: a shuffle is a true permutation.
   bool holds_everything() const { return resident_ != nullptr; }
   const Source& source() const { return *source_; }
@@ -92,6 +97,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
   void run(const Job& job, Scratch& scratch);
   void load(const Job& job, Scratch& scratch);
   void gather(const Job& job, Scratch& scratch);
+  uint64_t note_rows(const Job& job, const RowRef* refs) const;
+  void note_bad_rows(const Job& job, const RowRef* refs, Batch& noted, uint64_t& digest) const;
   void fail_window(EpochWork& epoch, uint64_t window, std::exception_ptr error);
   bool may_begin(EpochWork& epoch);
   bool is_loaded(EpochWork& epoch, uint64_t window);
@@ -103,6 +110,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
 
   const std::shared_ptr<const Source> source_;
   const EngineOptions options_;
+  const std::shared_ptr<const BlockIndex> index_;
   const int owner_process_;
   bool in_map_ = false;                 // some rows are served from the map: the page cache holds them
   std::vector<uint64_t> window_costs_;  // per block, what it counts towards a window
@@ -111,7 +119,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   std::shared_ptr<BufferPool>
       arenas_;  // what one epoch gives back serves the next: fresh pages cost more than decoding
 
-  std::mutex mutex_;  // guards everything below, and the state of every EpochWork
+  mutable std::mutex mutex_;  // guards everything below, and the state of every EpochWork
   std::condition_variable work_;
   std::vector<std::shared_ptr<EpochWork>> epochs_;
   unsigned idle_ = 0;   // threads that sleep and have not been told to wake
@@ -128,12 +136,15 @@ class Epoch {
 
   enum class Status { ready, waiting, finished };
   // The next batch if it is there; never blocks on other threads (without threads, does the work itself). Rethrows what
-  // went wrong in loading it.
+  // went wrong in loading it; the call after that gives the batch after it.
   Status try_next(Batch* batch);
+  // Whether try_next() would find something without work or waiting.
+  bool is_ready() const;
   // Sleeps until try_next() has something to say, or `timeout_s` passed.
   void wait(double timeout_s);
 
   const Order& order() const;
+  std::shared_ptr<const Order> shared_order() const;
   uint64_t batches() const;
   EpochCosts costs() const;
   double waited_s() const { return waited_s_; }  // from any thread

@@ -17,21 +17,17 @@ std::shared_ptr<RowReader> RowReader::create(std::shared_ptr<const Source> sourc
 
 RowReader::RowReader(std::shared_ptr<const Source> source, uint64_t memory_bytes)
     : source_(std::move(source)),
+      index_(source_->block_rows()),
       memory_bytes_(memory_bytes),
       owner_process_(getpid()),
       cache_(*source_, memory_bytes),
-      pool_(std::make_shared<BufferPool>(uint64_t{16} << 20)) {
-  starts_.push_back(0);
-  for (uint32_t rows : source_->block_rows()) starts_.push_back(starts_.back() + rows);
-}
+      pool_(std::make_shared<BufferPool>(uint64_t{16} << 20)) {}
 
 RowRef RowReader::locate(uint64_t row) const {
-  if (row >= starts_.back())
+  if (row >= index_.rows())
     fail(Cause::row_index,
-         "row " + std::to_string(row) + " was asked for; there are " + std::to_string(starts_.back()) + " rows");
-  const auto after = std::upper_bound(starts_.begin(), starts_.end(), row);
-  const auto block = static_cast<uint32_t>(after - starts_.begin() - 1);
-  return {block, static_cast<uint32_t>(row - starts_[block])};
+         "row " + std::to_string(row) + " was asked for; there are " + std::to_string(index_.rows()) + " rows");
+  return index_.locate(row);
 }
 
 Batch RowReader::read(const uint64_t* rows, size_t count, const std::vector<Padding>& padding) {

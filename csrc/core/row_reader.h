@@ -26,7 +26,7 @@ class RowReader {
   RowRef locate(uint64_t row) const;
 
   std::shared_ptr<const Source> source_;
-  std::vector<uint64_t> starts_;  // first row of each block, and the end
+  const BlockIndex index_;
   const uint64_t memory_bytes_;
   const int owner_process_;
   BlockCache cache_;

@@ -28,9 +28,9 @@ std::shared_ptr<Engine> make_engine(std::shared_ptr<const Source> source, unsign
 EpochOptions options(uint64_t batch_rows, bool shuffle, uint64_t epoch = 0, bool drop_last = false, bool pad = true) {
   EpochOptions options;
   options.batch_rows = batch_rows;
-  options.shuffle = shuffle;
-  options.seed = 5;
-  options.epoch = epoch;
+  options.order.shuffle = shuffle;
+  options.order.seed = 5;
+  options.order.epoch = epoch;
   options.drop_last = drop_last;
   options.padding = padded(pad);
   return options;
@@ -152,17 +152,54 @@ TEST(a_batch_of_more_rows_than_there_are_holds_them_all) {
   }
 }
 
-TEST(chosen_blocks_alone_take_part) {
-  const auto source = std::make_shared<MadeSource>(10, 10);
-  const auto engine = make_engine(source, 2);
-  EpochOptions some = options(7, true);
-  some.blocks = {2, 5};
-  std::vector<int64_t> rows = drain(*engine->start(some));
-  std::sort(rows.begin(), rows.end());
-  CHECK_EQ(rows.size(), size_t{20});
-  CHECK(rows.front() == 20 && rows[9] == 29 && rows[10] == 50 && rows.back() == 59);
-  some.blocks = {10};
-  CHECK_ERROR(Cause::argument, {"block 10"}, engine->start(some));
+// However small the windows are, and whoever shares a block with the one before.
+TEST(ranks_get_their_share_whatever_the_threads) {
+  const auto source = std::make_shared<MadeSource>(30, 10, true);
+  const uint64_t block_bytes = source->decoded_bytes(0);
+  for (const uint64_t lanes : {1, 3, 4})
+    for (const bool shuffle : {false, true})
+      for (const uint64_t memory_bytes : {8 * block_bytes, uint64_t{1} << 20})
+        for (const uint64_t world_size : {1, 2, 3, 7}) {
+          std::vector<int64_t> expected;
+          for (const unsigned threads : {0u, 1u, 3u}) {
+            const auto engine = make_engine(source, threads, memory_bytes);
+            EpochOptions chosen = options(11, shuffle);
+            chosen.row_numbers = true;
+            chosen.order.lanes = lanes;
+            chosen.order.world_size = world_size;
+            std::vector<std::vector<int64_t>> ranks(world_size);
+            uint64_t digest = 0;
+            for (uint64_t rank = 0; rank < world_size; ++rank) {
+              chosen.order.rank = rank;
+              const auto epoch = engine->start(chosen);
+              Batch batch;
+              while (take(*epoch, &batch)) {
+                const std::vector<int64_t> rows = row_numbers(batch);
+                const auto* said = reinterpret_cast<const int64_t*>(batch.row_numbers->data());
+                CHECK(std::equal(rows.begin(), rows.end(), said));
+                ranks[rank].insert(ranks[rank].end(), rows.begin(), rows.end());
+              }
+              CHECK_EQ(ranks[rank].size(), (300 + world_size - 1) / world_size);
+              digest += epoch->costs().digest;
+            }
+            std::vector<int64_t> rows;
+            for (size_t position = 0; position < 300; ++position)
+              rows.push_back(ranks[position % world_size][position / world_size]);
+            CHECK(is_every_row_once(rows, 300));
+            for (const int64_t row : rows) digest -= row_digest(static_cast<uint64_t>(row));
+            CHECK_EQ(digest, uint64_t{0});
+            if (threads == 0) expected = rows;
+            CHECK(rows == expected);
+          }
+        }
+}
+
+TEST(lanes_that_do_not_fit_the_memory_are_refused) {
+  const auto source = std::make_shared<MadeSource>(40, 10, true);
+  EpochOptions chosen = options(11, true);
+  chosen.order.lanes = 20;
+  const auto engine = make_engine(source, 1, 3 * source->decoded_bytes(0));
+  CHECK_ERROR(Cause::argument, {"20 lanes are open at a time"}, engine->start(chosen));
 }
 
 TEST(impossible_options_are_named) {
@@ -205,7 +242,7 @@ TEST(decoded_windows_keep_to_the_budget) {
   const auto pool = std::make_shared<BufferPool>(memory_bytes);
   CHECK(!engine->holds_everything());
   for (const bool shuffle : {false, true}) {
-    const auto order = engine->order(options(1, shuffle));
+    const auto order = engine->order(options(1, shuffle).order);
     for (const uint64_t arenas : {1, 4}) {
       const auto store = BlockStore::rotating(*source, *order, arenas, memory_bytes, *pool);
       CHECK(store->size_bytes() <= memory_bytes);
@@ -389,50 +426,78 @@ TEST(batches_outlive_the_engine) {
   CHECK_EQ(rows.size(), size_t{600});
 }
 
-// Nothing is lost before the window with the fault, nothing comes from it, and the error stays.
-TEST(an_error_comes_after_the_good_batches_before_it) {
-  for (const unsigned threads : {0u, 1u, 4u}) {
-    auto source = std::make_shared<MadeSource>(40, 10, true);
-    std::atomic<bool> broken{true};
-    source->before_load = [&](uint32_t block) {
-      if (block == 23 && broken) fail(Cause::checksum, "block 23 is damaged");
-      if (block == 30 && broken) fail(Cause::format, "block 30 is damaged, and matters less");
-    };
-    const uint64_t block_bytes = source->decoded_bytes(0);
-    const auto engine = make_engine(source, threads, 8 * block_bytes);  // sequential windows of two blocks
-    const auto epoch = engine->start(options(7, false));
-    const uint64_t window = epoch->order().window_at(230);
-    std::vector<int64_t> rows;
-    Batch batch;
-    CHECK_ERROR(Cause::checksum, {"block 23"}, {
-      while (take(*epoch, &batch))
-        for (const int64_t row : row_numbers(batch)) rows.push_back(row);
-    });
-    const uint64_t good_batches = epoch->order().windows()[window].first_position / 7;
-    CHECK(rows == first_rows(good_batches * 7));
-    for (int i = 0; i < 3; ++i) CHECK_ERROR(Cause::checksum, {"block 23"}, take(*epoch, &batch));
-    broken = false;
-    CHECK(drain(*engine->start(options(7, false))) == first_rows(400));  // the engine is as good as new
-  }
+// Rows of damaged blocks throw where they would come, each batch once; all others are delivered.
+TEST(an_error_comes_at_each_batch_that_needs_the_block) {
+  for (const unsigned threads : {0u, 1u, 4u})
+    for (const uint64_t memory_blocks : {8, 100})  // sequential windows of two blocks; all at once
+      for (const bool skips : {false, true}) {
+        auto source = std::make_shared<MadeSource>(40, 10, true);
+        std::atomic<bool> broken{true};
+        source->before_load = [&](uint32_t block) {
+          if (block == 23 && broken) fail(Cause::checksum, "block 23 is damaged");
+          if (block == 30 && broken) fail(Cause::format, "block 30 is damaged");
+        };
+        const auto engine = make_engine(source, threads, memory_blocks * source->decoded_bytes(0));
+        EpochOptions chosen = options(7, false);
+        chosen.skips = skips;
+        const auto epoch = engine->start(chosen);
+        std::set<int64_t> rows;
+        std::vector<Cause> causes;
+        uint64_t digest = 0;
+        for (uint64_t position = 0; position < 400; position += 7) {
+          Batch batch;
+          try {
+            CHECK(take(*epoch, &batch));
+          } catch (const Error& error) {
+            CHECK(!skips);
+            causes.push_back(error.cause());
+            continue;
+          }
+          const std::vector<int64_t> found = row_numbers(batch);
+          for (size_t i = 0; i < found.size(); ++i) {
+            const auto row = static_cast<int64_t>(position + i);
+            const bool is_bad = std::count(batch.bad_rows.begin(), batch.bad_rows.end(), i) > 0;
+            CHECK_EQ(is_bad, row / 10 == 23 || row / 10 == 30);
+            CHECK_EQ(found[i], is_bad ? 0 : row);
+            if (is_bad) CHECK(batch.error);
+            if (!is_bad) rows.insert(row);
+            if (!is_bad) digest += row_digest(static_cast<uint64_t>(row));
+          }
+        }
+        CHECK_EQ(epoch->costs().digest, digest);
+        if (skips) CHECK_EQ(rows.size(), size_t{380});
+        if (!skips) CHECK_EQ(causes.size(), size_t{6});  // batches that begin at 224, 231, 238, and at 294, 301, 308
+        Batch batch;
+        CHECK(!take(*epoch, &batch));
+        broken = false;
+        CHECK(drain(*engine->start(options(7, false))) == first_rows(400));  // the engine is as good as new
+      }
 }
 
-TEST(an_error_in_one_epoch_is_not_that_of_another) {
-  auto source = std::make_shared<MadeSource>(20, 10);
-  std::atomic<int> left{1};
-  source->before_load = [&](uint32_t block) {
-    if (block == 7 && left-- > 0) fail(Cause::checksum, "once");
-  };
-  const auto engine = make_engine(source, 2);  // both decode into the same memory
-  const auto a = engine->start(options(5, true, 0)), b = engine->start(options(5, true, 1));
-  int failures = 0;
-  for (const auto& epoch : {a, b}) {
-    try {
-      CHECK(is_every_row_once(drain(*epoch), 200));
-    } catch (const Error&) {
-      ++failures;
+TEST(a_block_that_fails_once_may_be_read_again) {
+  for (const bool retries : {false, true}) {
+    auto source = std::make_shared<MadeSource>(20, 10);
+    std::atomic<int> left{1};
+    source->before_load = [&](uint32_t block) {
+      if (block == 7 && left-- > 0) fail(Cause::checksum, "once");
+    };
+    EpochOptions chosen = options(5, true);
+    chosen.retries = retries;
+    const auto engine = make_engine(source, 2);
+    uint64_t failures = 0, rows = 0;
+    const auto epoch = engine->start(chosen);
+    for (;;) {
+      Batch batch;
+      try {
+        if (!take(*epoch, &batch)) break;
+        rows += batch.rows;
+      } catch (const Error&) {
+        ++failures;
+      }
     }
+    CHECK_EQ(failures > 0, !retries);
+    CHECK_EQ(rows + 5 * failures, uint64_t{200});
   }
-  CHECK_EQ(failures, 1);
 }
 
 // A batch that cannot be allocated is an error at that batch, not a consumer that waits for ever.

@@ -10,7 +10,7 @@ namespace {
 
 std::vector<uint64_t> images_of(uint64_t size, uint64_t key) {
   std::vector<uint64_t> images(size);
-  Permutation(size, key).apply(0, size, images.data());
+  Permutation(size, key).apply(0, 1, size, images.data());
   return images;
 }
 
@@ -52,7 +52,7 @@ TEST(sizes_beyond_memory_have_distinct_images) {
     const Permutation permutation(size, 5);
     for (const uint64_t first : {uint64_t{0}, size / 3, size - 20000}) {
       std::vector<uint64_t> images(20000);
-      permutation.apply(first, images.size(), images.data());
+      permutation.apply(first, 1, images.size(), images.data());
       std::sort(images.begin(), images.end());
       CHECK(std::adjacent_find(images.begin(), images.end()) == images.end());
       CHECK(images.back() < size);
@@ -66,7 +66,7 @@ TEST(any_range_gives_the_images_of_the_whole) {
     const Permutation permutation(size, 3);
     for (uint64_t first = 0; first < size; first += 1 + size / 17) {
       std::vector<uint64_t> part(std::min<uint64_t>(13, size - first));
-      permutation.apply(first, part.size(), part.data());
+      permutation.apply(first, 1, part.size(), part.data());
       CHECK(std::equal(part.begin(), part.end(), whole.begin() + static_cast<std::ptrdiff_t>(first)));
     }
   }

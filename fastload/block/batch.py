@@ -71,3 +71,21 @@ def split_rows(schema: Schema, batch: dict[str, Any], num_rows: int) -> list[dic
             if field.nullable:
                 row[f"{field.name}_valid"] = batch[f"{field.name}_valid"][i]
     return rows
+
+
+def num_rows(parts: Parts) -> int:
+    values, _, offsets, _ = parts[0]
+    return len(values) if offsets is None else len(offsets) - 1
+
+
+def without_rows(parts: Parts, rows: np.ndarray) -> Parts:
+    """The parts without these rows of the batch, which have no elements in fields of unequal length."""
+    kept = []
+    for values, lengths, offsets, valid in parts:
+        if offsets is None:
+            values = np.delete(values, rows, axis=0)
+        else:
+            offsets = np.delete(offsets, rows)
+        lengths, valid = (None if column is None else np.delete(column, rows) for column in (lengths, valid))
+        kept.append((values, lengths, offsets, valid))
+    return kept

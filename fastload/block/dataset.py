@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +29,7 @@ from fastload.errors import (
     ShardMissingError,
     UnknownFieldError,
 )
-from fastload.schema import Categorical, Ragged, Schema
+from fastload.schema import Categorical, Field, Ragged, Schema
 
 ROW_CACHE_BYTES = 256 << 20  # decoded blocks kept for random access
 
@@ -121,13 +122,18 @@ class RowAccess:
             self._reader_process = process
         return self._reader
 
-    def read_rows(self, rows: np.ndarray, padding: list[Entry] | bool = True) -> list[tuple[Any, Any, Any, Any]]:
-        """The engine's parts of the rows asked for, in that order (see ``block.batch``, ``block.padding``)."""
+    def read_rows(
+        self, rows: np.ndarray, padding: list[Entry] | bool = True, reader: _core.RowReader | None = None
+    ) -> list[tuple[Any, Any, Any, Any]]:
+        """The engine's parts of the rows asked for, in that order (see ``block.batch``, ``block.padding``). reader : one
+        over this source, to be used instead of the small one every data set has."""
         rows = np.asarray(rows, np.int64)
         if rows.size and (rows.min() < -self.num_rows or rows.max() >= self.num_rows):
             worst = int(rows.max() if rows.max() >= self.num_rows else rows.min())
             raise RowIndexError(f"row {worst} was asked for; rows are numbered 0 to {self.num_rows - 1}")
-        return self._row_reader().read(np.where(rows < 0, rows + self.num_rows, rows).astype(np.uint64), padding)
+        return (reader or self._row_reader()).read(
+            np.where(rows < 0, rows + self.num_rows, rows).astype(np.uint64), padding
+        )
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
@@ -160,6 +166,11 @@ class RowAccess:
     def _shape_batch(self, parts: list[tuple[Any, Any, Any, Any]]) -> Any:
         batch = column_namer(self.schema)(parts)
         return tuple(batch[n] for n in self.schema.names) if self.as_tuple else batch
+
+
+def _check_ragged(field: Field) -> None:
+    if not field.is_ragged:
+        raise ArgumentError(f"field {field.name!r} is not of variable length: all its rows are alike")
 
 
 @dataclass(frozen=True)
@@ -307,9 +318,31 @@ class Dataset(RowAccess):
         ``Categorical`` for categories.
         """
         engine = _core.Engine(self._source(), num_workers, 1 << 28, 64 << 20)
-        epoch = engine.start(batch_rows, False, False, 0, 0, [], False, None)
-        while (parts := epoch.next(engine)) is not None:
-            yield {f.name: self._whole_column(f, part) for f, part in zip(self.schema, parts, strict=True)}
+        epoch = engine.start(batch_rows, False, _core.OrderOptions(), False)
+        while (found := epoch.next(engine)) is not None:
+            yield {f.name: self._whole_column(f, part) for f, part in zip(self.schema, found[0], strict=True)}
+
+    def lengths(self, name: str) -> np.ndarray:
+        """Elements of each row of a field of variable length, int64 [rows]. Reads that field once.
+
+        >>> import tempfile, fastload as fl
+        >>> fl.write(tempfile.mkdtemp() + "/d.fl", {"t": [np.arange(3), np.arange(1)]}).lengths("t").tolist()
+        [3, 1]
+        """
+        _check_ragged(self.schema[name])
+        one = self if self.schema.names == (name,) else self.select(name)
+        return np.concatenate([np.diff(columns[name].offsets) for columns in one.batches()])
+
+    def place_of(self, row: int) -> tuple[str, int, int]:
+        """Where a row lies: path of the shard, block of the shard, row of the block."""
+        before = 0
+        for entry, reader in zip(self._manifest.shards, self._shards.readers, strict=True):
+            starts = before + np.concatenate([[0], np.cumsum(reader.block_rows)])
+            if row < starts[-1]:
+                block = int(np.searchsorted(starts, row, side="right")) - 1
+                return str(self.path / entry.name), block, row - int(starts[block])
+            before = int(starts[-1])
+        raise RowIndexError(f"row {row} was asked for; rows are numbered 0 to {self.num_rows - 1}")
 
     def _whole_column(self, field: Any, part: tuple[Any, Any, Any, Any]) -> Any:
         values, _, offsets, valid = part
@@ -382,6 +415,21 @@ class MemoryDataset(RowAccess):
     @property
     def num_rows(self) -> int:
         return self._num_rows
+
+    def select(self, *names: str) -> MemoryDataset:
+        """The same rows with these fields only, in this order."""
+        view = copy(self)
+        view.schema = self.schema.select(names)
+        return view
+
+    def lengths(self, name: str) -> np.ndarray:
+        """Elements of each row of a field of variable length, int64 [rows].
+
+        >>> MemoryDataset({"t": [np.arange(3), np.arange(1)]}).lengths("t").tolist()
+        [3, 1]
+        """
+        _check_ragged(self.schema[name])
+        return np.diff(self._columns[name].offsets)
 
     def _source(self) -> _core.Source:
         columns = []

@@ -2,46 +2,35 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import time
 import warnings
-from collections import deque
+import weakref
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeVar
+from copy import copy
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch.utils.data import BatchSampler, RandomSampler, Sampler, SequentialSampler, default_collate
+from torch.utils.data import BatchSampler, DistributedSampler, RandomSampler, Sampler, default_collate
 from torch.utils.data import DataLoader as TorchDataLoader
-from torch.utils.data._utils.pin_memory import pin_memory as pin
 
-from fastload import _core
-from fastload.block.batch import column_namer, split_rows
-from fastload.block.dataset import RowAccess
 from fastload.block.padding import Entry, Padding, masked_fields, padding_entries
 from fastload.block.threads import default_threads
 from fastload.errors import ArgumentError, StateError
+from fastload.load.assemble import REPEATED, SEEDS, Assembler
 from fastload.load.asynchronous import AsyncBatches
-from fastload.load.convert import batch_maker
-from fastload.load.monitor import log_pass, logger, stage_seconds, verdict
+from fastload.load.audit import Audit
+from fastload.load.deal import RankSampler, Share, agreed_seed, check_share
+from fastload.load.device import DeviceBatches, Mover, mover_for
+from fastload.load.packing import Packing
+from fastload.load.passes import Key, Pass
+from fastload.load.serving import Serving, serving_of
+from fastload.load.skipping import OnError, SkippedRow, check_on_error
 from fastload.load.sources import to_rows
-from fastload.plan.order import mix
+from fastload.plan.random import row_keys
 
 _T_co = TypeVar("_T_co", covariant=True)
 
-PREFETCH_BYTES = 8 << 20  # finished batches that wait for the consumer: as much as the caches keep warm
 STATE_VERSION = 1
-_LIST_DEPTH = 4  # batches asked for ahead when a sampler of the user's names the rows
-
-
-class _Key(NamedTuple):
-    """What the rows of a pass are a function of."""
-
-    seed: int
-    epoch: int
-    position: int
 
 
 class DataLoader(TorchDataLoader[_T_co]):
@@ -52,10 +41,12 @@ class DataLoader(TorchDataLoader[_T_co]):
     ====================================================================  ==========================================
     path, ``fastload.Dataset``, dict, tuple or list of arrays or tensors,  the engine
     exactly ``TensorDataset``
-    the same with torch's RandomSampler or SequentialSampler               the engine, as the equal native order
+    the same with torch's RandomSampler, SequentialSampler or              the engine, as the equal native order
+    DistributedSampler
     the same with another `sampler` or `batch_sampler`                     the engine gathers the rows it names
     the same with a `collate_fn`                                           the engine gathers; the function gets the
                                                                            list of samples, as in torch
+    the same with ``fastload.WeightedSampler``, ``LengthBuckets``          the engine gathers the rows that these name
     any other Dataset or IterableDataset, or ``batch_size=None``           torch's own machinery, unchanged
     ====================================================================  ==========================================
 
@@ -83,10 +74,30 @@ class DataLoader(TorchDataLoader[_T_co]):
     memory_bytes : int, keyword only
         Budget for decoded blocks, 1 GiB by default. Data within it, and data stored raw, are shuffled by a true
         permutation; larger ones through windows of this size. It is part of the order's definition.
-
+    rank, world_size : int, keyword only
+        This loader delivers the share of one rank: the positions ``rank + q * world_size`` of the one global order. Without
+        them nothing is dealt, unless `sampler` is a DistributedSampler, which then says the rank.
+    ends : "pad", "drop" or "wrap", keyword only
+        Where the rows do not come out even among the ranks: "pad" repeats rows from the beginning of the order and marks
+        them in ``batch["is_padding"]`` (not where rows are tuples), "wrap" does not mark them, "drop" leaves the last rows
+        out. All ranks make equally many steps.
+    lanes : int, keyword only
+        The data are shuffled in so many lanes, and a rank decodes its lanes only; the order depends on it, and not on the
+        number of ranks. By default 1 for one rank, for data that need no decoding and for those that are not shuffled, else
+        60 or less, a multiple of `world_size`.
     padding : Padding or dict of field names to Padding, keyword only
         How rows of unequal length become a rectangle: value, side, multiple, a fixed length, masks. By default zeros on
         the right, to the longest row of the batch.
+    packing : Packing, keyword only
+        Rows of a variable-length field are packed whole into rows of a fixed length instead.
+    sample_seeds : bool, keyword only
+        Adds ``batch["sample_seed"]``, int64, a number for each row that is a function of (seed, epoch, row) and of nothing
+        else: what is drawn from it is the same for any number of threads, ranks and batches.
+    on_error : "raise", "retry" or "skip", keyword only
+        For data that cannot be read. "raise" at each batch that needs them, and the next call goes on after it; "retry"
+        reads once more before that; "skip" leaves the rows out, listed in ``loader.skipped``, up to `skip_limit` in a pass.
+    device : str or torch.device, keyword only
+        Batches arrive there: copied from pinned memory on a stream of their own while the step before runs.
 
     Raises
     ------
@@ -123,13 +134,43 @@ class DataLoader(TorchDataLoader[_T_co]):
         in_order: bool = True,
         seed: int | None = None,
         memory_bytes: int = 1 << 30,
+        rank: int | None = None,
+        world_size: int | None = None,
+        ends: str = "pad",
+        lanes: int | None = None,
         padding: Padding | Mapping[str, Padding] | None = None,
+        packing: Packing | None = None,
+        sample_seeds: bool = False,
+        on_error: str = "raise",
+        skip_limit: int = 1000,
+        device: str | torch.device | None = None,
     ) -> None:
         dataset, rows = to_rows(dataset)
         native = rows is not None and (batch_size is not None or batch_sampler is not None)
-        _check_options(native, batch_size, prefetch_factor, seed, memory_bytes)
-        if padding is not None:
-            _check_padding(rows if native else None, padding, collate_fn)
+        _check_options(native, batch_size, prefetch_factor, seed, memory_bytes, lanes)
+        check_share(rank, world_size, ends)
+        check_on_error(on_error, skip_limit)
+        self._mover: Mover | None = mover_for(device) if device is not None else None
+        if not native:
+            _refuse_where_torch_serves(
+                padding=padding,
+                packing=packing,
+                sample_seeds=sample_seeds or None,
+                rank=rank,
+                lanes=lanes,
+                on_error=on_error if on_error != "raise" else None,
+            )
+        if rank is not None:
+            if (
+                sampler is not None and not (hasattr(sampler, "rows") or type(sampler) is RankSampler)
+            ) or batch_sampler:
+                raise ArgumentError(
+                    "rank and world_size deal the rows of an order that fastload makes; a sampler of your own already says "
+                    "which rows this rank gets: give one or the other (fastload.WeightedSampler takes both)"
+                )
+            if sampler is None:
+                sampler = RankSampler(self, dataset, rank, world_size, bool(shuffle), ends == "drop")
+                shuffle = None
         if num_workers is None:
             num_workers = default_threads() if native else 0
         with warnings.catch_warnings():
@@ -156,15 +197,22 @@ class DataLoader(TorchDataLoader[_T_co]):
             )
         self.seed = seed
         self.memory_bytes = memory_bytes
-        self.padding = padding
-        self.epoch = 0
-        self._rows = rows if native else None
+        self.rank, self.world_size, self.ends = rank, world_size, ends
+        self.lanes = lanes
+        self.padding, self.packing = padding, packing
+        self.sample_seeds = sample_seeds
+        self.on_error, self.skip_limit = on_error, skip_limit
+        self.device = device
         self._asked_prefetch_factor = prefetch_factor  # torch's attribute is 2 where nothing was asked
-        self._engine: _core.Engine | None = None
-        self._engine_made_for: tuple[int, ...] = ()
-        self._ahead: tuple[_Key, _core.Epoch] | None = None
-        self._last: _NativeIterator | _ListIterator | None = None
+        self._epoch = 0
+        self._rows = rows if native else None
+        self._serving: Serving | None = serving_of(rows, dataset, self.batch_sampler, packing) if native else None
+        self._last: Pass | None = None
+        self._last_on_device: weakref.ref[DeviceBatches] | None = None
         self._resume: dict[str, Any] | None = None  # a state that was loaded and not yet begun from
+        self._adopted_lanes: int | None = None
+        if native:
+            self._check_together()
         if native and (worker_init_fn is not None or multiprocessing_context is not None):
             name = "worker_init_fn" if worker_init_fn is not None else "multiprocessing_context"
             warnings.warn(
@@ -173,102 +221,195 @@ class DataLoader(TorchDataLoader[_T_co]):
                 stacklevel=2,
             )
 
+    def _check_together(self) -> None:
+        """ArgumentError where options exclude each other."""
+        schema, as_tuple = self._rows.schema, self._rows.as_tuple or self.dataset is not self._rows
+        if self.padding is not None:
+            if self._collates():
+                raise ArgumentError("padding and collate_fn exclude each other: the function gets rows as they are")
+            if self.packing is not None:
+                raise ArgumentError("padding and packing exclude each other")
+            padding_entries(schema, self.padding)
+        if self.packing is not None and (as_tuple or self.sample_seeds or self.on_error == "skip"):
+            raise ArgumentError("packing is for rows that are dicts, and excludes sample_seeds and on_error='skip'")
+        if self.sample_seeds and (as_tuple or not self._serving.deals):
+            raise ArgumentError("sample_seeds need rows that are dicts, in an order that fastload makes")
+        added = [SEEDS] * self.sample_seeds + [REPEATED] * self._marks_repeated()
+        for name in added:
+            if name in schema.names:
+                raise ArgumentError(
+                    f"batches get an entry {name!r}, and a field has that name: rename it, or select others"
+                )
+
     def __getstate__(self) -> dict[str, Any]:
         """For pickle and copy: all but the threads and the passes under way, which the copy begins anew."""
-        return self.__dict__ | {
-            "_engine": None,
-            "_engine_made_for": (),
-            "_ahead": None,
-            "_last": None,
-            "_iterator": None,
-        }
+        serving = copy(self._serving)
+        if serving is not None:
+            serving.forget_threads()
+        state = self.__dict__ | {"_serving": serving, "_last": None, "_last_on_device": None, "_iterator": None}
+        return state | {"_mover": None}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._mover = mover_for(self.device) if self.device is not None else None
+
+    # --- order ----------------------------------------------------------------------------------------
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the next ``iter()`` delivers."""
+        sampler = self._dealing_sampler()
+        return self._epoch if sampler is None else sampler.epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        sampler = self._dealing_sampler()
+        if sampler is None:
+            self._epoch = epoch
+        else:
+            sampler.set_epoch(epoch)
 
     def set_epoch(self, epoch: int) -> None:
         """The epoch that the next ``iter()`` delivers; it counts up by itself from there. Matters with a `seed`.
 
         Setting the epoch that a loaded state lies in changes nothing: the pass goes on in the middle.
         """
-        if self._resume is not None and self._resume["epoch"] != epoch:
-            self._resume = None
         self.epoch = int(epoch)
 
+    def _dealing_sampler(self) -> DistributedSampler | None:
+        sampler = getattr(self.batch_sampler, "sampler", None)
+        return sampler if type(sampler) in (DistributedSampler, RankSampler) else None
+
+    def _share(self) -> Share:
+        sampler = self._dealing_sampler()
+        if sampler is not None:
+            return Share(sampler.rank, sampler.num_replicas, "drop" if sampler.drop_last else self.ends)
+        return Share() if self.rank is None else Share(self.rank, self.world_size, self.ends)
+
+    def _has_own_seed(self) -> bool:
+        return self.seed is not None or type(self._dealing_sampler()) is DistributedSampler
+
+    def _next_key(self) -> Key:
+        """What a pass is a function of. Draws from torch's generators what torch would: one number for the iterator, and one
+        for a random sampler that has no generator of its own."""
+        serving = self._serving
+        drawn = _draw(self.generator)
+        sampler = getattr(self.batch_sampler, "sampler", None)
+        if type(sampler) is RandomSampler and serving.deals and serving.shuffles:
+            drawn = _draw(sampler.generator)
+        resume, self._resume = self._resume, None
+        epoch = self.epoch
+        if resume is not None and resume["epoch"] != epoch:
+            resume = None  # another epoch was asked for meanwhile
+        if type(sampler) is not DistributedSampler:  # that one is told its epochs
+            self.epoch = epoch + 1
+        if not serving.deals:
+            return Key(0, epoch, resume["position"] if resume is not None else 0)
+        return Key(self._seed(drawn, resume) & (1 << 64) - 1, epoch, resume["position"] if resume is not None else 0)
+
+    def _seed(self, drawn: int, resume: Mapping[str, Any] | None) -> int:
+        if not self._serving.shuffles:
+            return 0
+        if resume is not None:
+            return resume["seed"]
+        if self.seed is not None:
+            return self.seed
+        sampler = self._dealing_sampler()
+        if type(sampler) is DistributedSampler:
+            return sampler.seed
+        return agreed_seed(drawn, self._share().world_size)
+
+    # --- passes ---------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        if self._serving is None or not self._serving.deals:
+            return super().__len__()
+        rows = self._share().rows(self._serving.total_rows(Key(self._known_seed(), self.epoch, 0)))
+        return rows // self._batch_rows if self._drops_last else -(-rows // self._batch_rows)
+
+    @property
+    def _batch_rows(self) -> int | None:
+        """None where a batch sampler of the user's decides."""
+        return self.batch_sampler.batch_size if type(self.batch_sampler) is BatchSampler else None
+
+    @property
+    def _drops_last(self) -> bool:
+        return type(self.batch_sampler) is BatchSampler and self.batch_sampler.drop_last
+
+    def _known_seed(self) -> int:
+        return self._seed(0, None) & (1 << 64) - 1 if self._has_own_seed() else 0
+
     def __iter__(self) -> Iterator[Any]:
-        if self._rows is None:
-            return super().__iter__()
+        if self._serving is None:
+            batches = super().__iter__()
+            return batches if self._mover is None else DeviceBatches(batches, self._mover)
         if self.timeout > 0 and self.num_workers == 0:  # torch's error, at torch's moment
             raise AssertionError(
                 f"timeout is for batches made by others; with num_workers=0 it must be 0, got {self.timeout}"
             )
-        if not self.persistent_workers:
-            return self._new_iterator()
-        if self._iterator is None:
-            self._iterator = self._new_iterator()
-        else:  # as torch does: the same object, begun anew
-            self._iterator.begin(self)
-        return self._iterator
+        iterator = self._iterator if self._iterator is not None else LoaderIterator()
+        iterator.close()  # a pass that was not ended gives its memory back first
+        batches = self._last = self._begin()
+        if self._mover is not None:
+            batches = DeviceBatches(batches, self._mover)
+            self._last_on_device = weakref.ref(batches)
+        if self.persistent_workers:
+            self._iterator = iterator
+        return iterator.begin(self._last, batches)
 
     def __aiter__(self) -> AsyncBatches:
         """``async for``: a pass whose batches are awaited without holding up the event loop."""
         return AsyncBatches(iter(self))
 
-    def _new_iterator(self) -> Any:
-        self._last = _ListIterator(self) if _native_order(self) is None else _NativeIterator(self)
-        return self._last
+    def _begin(self) -> Pass:
+        key = self._next_key()
+        return self._serving.begin(self, key, self._share(), self._assembler(key))
 
-    def _native_engine(self) -> _core.Engine:
-        made_for = (os.getpid(), self.num_workers, self.memory_bytes)
-        if self._engine is None or self._engine_made_for != made_for:
-            self._engine = _core.Engine(
-                self._rows._source(),
-                threads=self.num_workers,
-                memory_bytes=self.memory_bytes,
-                prefetch_bytes=PREFETCH_BYTES,
-                prefetch_batches=(self._asked_prefetch_factor or 0) * self.num_workers,
-            )
-            self._engine_made_for = made_for
-            self._ahead = None
-        return self._engine
-
-    def _start(self, *, shuffle: bool) -> tuple[_Key, _core.Epoch]:
-        engine = self._native_engine()
-        key = self._next_key(shuffle)
-        if self._ahead is not None and self._ahead[0] == key:
-            epoch = self._ahead[1]
-        else:
-            epoch = self._begin(engine, shuffle, key, None)
-        self._ahead = None
-        if self.persistent_workers and (self.seed is not None or not shuffle):
-            following = _Key(key.seed, key.epoch + 1, 0)
-            self._ahead = (following, self._begin(engine, shuffle, following, epoch))
-        return key, epoch
-
-    def _begin(self, engine: _core.Engine, shuffle: bool, key: _Key, after: _core.Epoch | None) -> _core.Epoch:
-        sampler = self.batch_sampler
-        return engine.start(
-            sampler.batch_size,
-            sampler.drop_last,
-            shuffle,
-            key.seed,
-            key.epoch,
-            [],
-            self._padding(),
-            after,
-            key.position,
+    def _assembler(self, key: Key) -> Assembler:
+        rows, schema = self._rows, self._serving.schema
+        return Assembler(
+            schema,
+            self.collate_fn if self._collates() else None,
+            as_tuple=rows.as_tuple,
+            tensors=self.dataset is not rows,
+            masks=masked_fields(schema, self.padding) if self.padding is not None else {},
+            marks_repeated=self._marks_repeated(),
+            seeds=(key.seed, key.epoch) if self.sample_seeds else None,
+            pins=self._pins(),
         )
 
-    def _next_key(self, shuffle: bool) -> _Key:
-        """What a pass is a function of. Draws from torch's generators what torch would: one number for the iterator, and one
-        for a random sampler that has no generator of its own."""
-        drawn = _draw(self.generator)
-        sampler = self.batch_sampler.sampler
-        if shuffle:
-            drawn = _draw(getattr(sampler, "generator", None))
-        seed, position = drawn if self.seed is None else self.seed, 0
-        if self._resume is not None:
-            seed, position = self._resume["seed"], self._resume["position"]
-            self._resume = None
-        epoch, self.epoch = self.epoch, self.epoch + 1
-        return _Key(seed & (1 << 64) - 1 if shuffle else 0, epoch, position)
+    def _marks_repeated(self) -> bool:
+        share = self._share()
+        as_tuple = self._rows.as_tuple or self.dataset is not self._rows
+        return share.world_size > 1 and share.ends == "pad" and not as_tuple
+
+    def _collates(self) -> bool:
+        return self.collate_fn is not None and self.collate_fn is not default_collate
+
+    def _padding(self) -> list[Entry] | bool:
+        """As the engine takes it. A collate_fn of the user's gets rows without padding: theirs is cut off again."""
+        return True if self._collates() else padding_entries(self._rows.schema, self.padding)
+
+    def _pins(self) -> bool:
+        if not self.pin_memory or self._mover is not None:  # a mover pins by itself
+            return False
+        if not torch.accelerator.is_available():
+            warnings.warn(
+                "'pin_memory' argument is set as true but no accelerator is found, then device pinned memory won't be used.",
+                stacklevel=4,
+            )
+            return False
+        return True
+
+    def _on_error(self) -> OnError:
+        return OnError(self.on_error, self.skip_limit, getattr(self._rows, "place_of", lambda row: ("memory", 0, row)))
+
+    # --- state ----------------------------------------------------------------------------------------
+
+    def _delivered(self) -> int:
+        """Batches of the latest pass that the loop has had, or has lost to an error."""
+        on_device = self._last_on_device() if self._last_on_device is not None else None
+        return self._last.attempted - (on_device.ahead if on_device is not None else 0)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the latest pass stands: what was delivered is not delivered again, whatever lies prefetched.
@@ -276,9 +417,9 @@ class DataLoader(TorchDataLoader[_T_co]):
         Returns
         -------
         dict
-            For JSON, and as cheap as that. `position` counts rows of the epoch's order, so that the pass can go on with
-            another batch size or number of threads. With a sampler of yours it counts batches. Empty where torch's own
-            machinery serves, which has no such state.
+            For JSON, and as cheap as that; the same on all ranks that have made equally many steps. `position` counts rows
+            of the epoch's global order, so that the pass can go on with another batch size, number of threads or of ranks.
+            With a sampler of yours it counts batches. Empty where torch's own machinery serves, which has no such state.
 
         Examples
         --------
@@ -292,24 +433,28 @@ class DataLoader(TorchDataLoader[_T_co]):
         >>> sorted(first + [row for batch in again for row in batch["x"].tolist()])
         [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
         """
-        if self._rows is None:
+        if self._serving is None:
             return {}
-        if self._resume is not None:
+        if self._resume is not None and self._resume["epoch"] == self.epoch:
             return dict(self._resume)
         state = {"version": STATE_VERSION, **self._definition(), "seed": None, "epoch": self.epoch, "position": 0}
-        if self._last is not None and not self._last.is_over:
-            state |= {"seed": self._last.seed, "epoch": self._last.epoch, "position": self._last.position}
+        if self._last is not None and not self._last.is_over_after(self._delivered()):
+            key = self._last.key
+            position = self._last.position_after(self._delivered())
+            state |= {"seed": key.seed, "epoch": key.epoch, "position": position}
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """The next ``iter()`` goes on where `state` was taken, at no cost; the passes after it follow as usual.
+
+        A loader that was not told `lanes` takes those of the state, from now on.
 
         Raises
         ------
         StateError
             The state is of other data, of another order, or no state.
         """
-        if self._rows is None:
+        if self._serving is None:
             if state:
                 raise StateError(
                     "this loader is served by torch's own machinery and cannot go on in the middle of a pass"
@@ -318,6 +463,8 @@ class DataLoader(TorchDataLoader[_T_co]):
         keys = {"version", "order", "num_rows", "seed", "epoch", "position"}
         if not isinstance(state, Mapping) or not keys <= set(state):
             raise StateError(f"a state has the entries {', '.join(sorted(keys))}; got {state!r}")
+        if self.lanes is None:
+            self._adopted_lanes = state.get("lanes")
         expected = {"version": STATE_VERSION, **self._definition()}
         other = {name: state.get(name) for name, value in expected.items() if state.get(name) != value}
         if other:
@@ -330,57 +477,97 @@ class DataLoader(TorchDataLoader[_T_co]):
 
     def _definition(self) -> dict[str, Any]:
         """What the order is a function of, beside seed and epoch."""
-        order, window = _native_order(self) or "sampler", {}
-        if order == "shuffle":  # whether windows are needed depends on the machine, too
-            order = "permutation" if self._native_engine().holds_everything else "windowed"
-            window = {"memory_bytes": self.memory_bytes} if order == "windowed" else {}
-        return {"order": order, "num_rows": self._rows.num_rows, **window}
+        return {**self._serving.definition(self), "num_rows": self._rows.num_rows}
 
-    def _collates(self) -> bool:
-        return self.collate_fn is not None and self.collate_fn is not default_collate
+    # --- what was done --------------------------------------------------------------------------------
 
-    def _padding(self) -> list[Entry] | bool:
-        """As the engine takes it. A collate_fn of the user's gets rows without padding: theirs is cut off again."""
-        return True if self._collates() else padding_entries(self._rows.schema, self.padding)
+    @property
+    def skipped(self) -> list[SkippedRow]:
+        """The rows that the latest pass left out because they could not be read (``on_error="skip"``)."""
+        return list(self._last.on_error.skipped) if self._last is not None else []
 
-    def _make_batch(self) -> Callable[[Any], Any]:
-        """parts -> what the training loop gets."""
-        schema, as_tuple = self._rows.schema, self._rows.as_tuple
-        collate = self.collate_fn
-        if not self._collates():
-            make = batch_maker(schema, as_list=as_tuple, masks=masked_fields(schema, self.padding))
-        elif self.dataset is not self._rows:  # TensorDataset: samples are tuples of tensors
-            make_columns = batch_maker(schema, as_list=True)
+    def audit(self) -> Audit:
+        """A digest of the rows that the latest pass has delivered, beside that of the whole epoch.
 
-            def make(parts: Any) -> Any:
-                return collate(list(zip(*make_columns(parts), strict=True)))
-        else:
-            name_columns = column_namer(schema)
+        Raises
+        ------
+        StateError
+            No pass was begun, or a sampler of yours or torch's machinery says what comes.
 
-            def make(parts: Any) -> Any:
-                rows = len(parts[0][0]) if parts[0][2] is None else len(parts[0][2]) - 1
-                return collate(self._rows.shape_rows(split_rows(schema, name_columns(parts), rows)))
+        Examples
+        --------
+        >>> import numpy as np, fastload as fl
+        >>> loader = fl.DataLoader({"x": np.arange(10)}, batch_size=4, shuffle=True)
+        >>> batches = iter(loader)
+        >>> _ = next(batches)
+        >>> loader.audit().rows, loader.audit().is_complete
+        (4, False)
+        >>> _ = list(batches)
+        >>> loader.audit().is_complete
+        True
+        """
+        return self._serving_of_latest_pass().audit(self._last.key, *self._last.digest())
 
-        return _with_pinning(make) if self._pins() else make
+    def explain(self, step: int, epoch: int | None = None) -> dict[str, Any]:
+        """What the batch number `step` holds, without running up to it.
 
-    def _pins(self) -> bool:
-        if not self.pin_memory:
-            return False
-        if not torch.accelerator.is_available():
-            warnings.warn(
-                "'pin_memory' argument is set as true but no accelerator is found, then device pinned memory won't be used.",
-                stacklevel=3,
-            )
-            return False
-        return True
-
-    def stats(self) -> dict[str, Any]:
-        """What the last pass did.
+        Parameters
+        ----------
+        step : int
+            Batch of the latest pass, from 0 on.
+        epoch : int, optional
+            Another epoch of the same seed, from its beginning.
 
         Returns
         -------
         dict
-            order : "permutation", "windowed", "sequential", "sampler" (yours), or "torch" (not served by the engine);
+            seed, epoch; rows : int64, numbers of the rows in the data set, in the order of the batch (documents, where
+            they are packed); blocks : where they lie, a list of (file, block) in the order of the file; sample_seeds :
+            int64, what ``batch["sample_seed"]`` is with ``sample_seeds=True``.
+
+        Raises
+        ------
+        StateError
+            As for `audit`.
+        ArgumentError
+            There is no such step.
+        """
+        serving = self._serving_of_latest_pass()
+        key, share = self._last.key, self._last.share
+        if epoch is not None and epoch != key.epoch:
+            key = Key(key.seed, epoch, 0)
+        first = step * self._batch_rows
+        rows = serving.row_numbers(self, key, share, first, self._batch_rows) if step >= 0 else np.zeros(0)
+        if not len(rows):
+            raise ArgumentError(f"step must be a batch of the pass, got {step}")
+        places = {self._on_error()._place_of(int(row))[:2] for row in rows}
+        return {
+            "step": step,
+            "seed": key.seed,
+            "epoch": key.epoch,
+            "rows": rows,
+            "blocks": sorted(places),
+            "sample_seeds": row_keys(key.seed, key.epoch, rows).view(np.int64),
+        }
+
+    def _serving_of_latest_pass(self) -> Serving:
+        if self._serving is None:
+            raise StateError("this loader is served by torch's own machinery, which does not know what it delivers")
+        if self._last is None:
+            raise StateError("no pass was begun")
+        return self._serving
+
+    def _rows_of_epoch(self, epoch: int) -> np.ndarray:
+        key, share = Key(self._known_seed(), epoch, 0), self._share()
+        return self._serving.row_numbers(self, key, share, 0, share.rows(self._serving.total_rows(key)))
+
+    def stats(self) -> dict[str, Any]:
+        """What the latest pass did.
+
+        Returns
+        -------
+        dict
+            order : "permutation", "windowed", "sequential", "sampler" (named rows), or "torch" (not served by the engine);
             mix : mixing reached, 1.0 = a true permutation (see ``fastload.plan.order.mix``), None where not known;
             window_rows : rows of the largest window; delivered_rows, delivered_batches, delivered_bytes;
             wait_s : seconds the loop spent in ``next()``; busy_s : seconds between its calls;
@@ -388,21 +575,20 @@ class DataLoader(TorchDataLoader[_T_co]):
             all threads together, ``hand_over`` of the consumer's own;
             padding_share : share of the places in padded fields that hold padding;
             loaded_blocks, read_bytes : verified and decoded in this pass; ready_batches : finished ones that waited, on
-            average; verdict : who waits for whom, and what to change.
+            average; skipped_rows : see ``skipped``; verdict : who waits for whom, and what to change.
 
         With the logger ``fastload.load`` at level INFO, each whole pass writes a line.
         """
-        if self._rows is None:
+        if self._serving is None:
             return {"order": "torch", "mix": None}
-        kind = _native_order(self)
-        if kind is None:
-            return {"order": "sampler", "mix": None}
-        if not isinstance(self._last, _NativeIterator):
-            return {"order": "permutation" if kind == "shuffle" else "sequential", "mix": None, "delivered_rows": 0}
+        if self._last is None:
+            return {"order": self._serving.name, "mix": None, "delivered_rows": 0}
         return self._last.stats()
 
 
-def _check_options(native: bool, batch_size: Any, prefetch_factor: Any, seed: Any, memory_bytes: Any) -> None:
+def _check_options(
+    native: bool, batch_size: Any, prefetch_factor: Any, seed: Any, memory_bytes: Any, lanes: Any
+) -> None:
     if (
         native
         and batch_size is not None
@@ -415,209 +601,51 @@ def _check_options(native: bool, batch_size: Any, prefetch_factor: Any, seed: An
         raise ArgumentError(f"seed must be an integer, got {seed!r}")
     if not isinstance(memory_bytes, (int, np.integer)) or memory_bytes < 1:
         raise ArgumentError(f"memory_bytes must be a positive number of bytes, got {memory_bytes!r}")
+    if lanes is not None and (isinstance(lanes, bool) or not isinstance(lanes, int) or lanes < 1):
+        raise ArgumentError(f"lanes must be a positive integer, got {lanes!r}")
 
 
-def _check_padding(rows: RowAccess | None, padding: Any, collate_fn: Any) -> None:
-    if rows is None:
-        raise ArgumentError("padding is for data that fastload serves; torch's own machinery collates this data set")
-    if collate_fn is not None and collate_fn is not default_collate:
-        raise ArgumentError("padding and collate_fn exclude each other: the function gets rows as they are")
-    padding_entries(rows.schema, padding)
+def _refuse_where_torch_serves(**options: Any) -> None:
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise ArgumentError(
+            f"{given[0]} is for data that fastload serves (a path, fastload.Dataset, arrays, tensors, TensorDataset) in batches; "
+            "torch's own machinery serves this data set and does not know it"
+        )
 
 
 def _draw(generator: torch.Generator | None) -> int:
     return int(torch.empty((), dtype=torch.int64).random_(generator=generator).item())
 
 
-def _native_order(loader: DataLoader) -> str | None:
-    """ "shuffle" or "file" where the sampler is one whose order the engine makes itself; else None."""
-    batches = loader.batch_sampler
-    if type(batches) is not BatchSampler:
-        return None
-    sampler = batches.sampler
-    if getattr(sampler, "data_source", None) is not loader.dataset:
-        return None
-    if type(sampler) is SequentialSampler:
-        return "file"
-    whole = type(sampler) is RandomSampler and not sampler.replacement and sampler._num_samples is None
-    return "shuffle" if whole else None
+class LoaderIterator:
+    """What ``iter(loader)`` gives. Dropping it ends the pass; with persistent workers the loader keeps it, and it is begun
+    anew by each ``iter()``."""
 
+    def __init__(self) -> None:
+        self._pass: Pass | None = None
+        self._batches: Any = None
 
-def _with_pinning(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda parts: pin(make(parts))
+    def begin(self, pass_: Pass, batches: Any) -> LoaderIterator:
+        self.close()
+        self._pass, self._batches = pass_, batches
+        return self
 
+    def close(self) -> None:
+        if self._pass is not None:
+            self._pass.close()
 
-class _NativeIterator:
-    """One pass in an order of the engine's own. Dropping it ends the pass; the threads go on to serve others."""
-
-    def __init__(self, loader: DataLoader) -> None:
-        self.begin(loader)
-
-    def begin(self, loader: DataLoader) -> None:
-        self._epoch: Any = None  # a pass that was not ended gives its memory back first
-        self._shuffles = _native_order(loader) == "shuffle"
-        self._make = loader._make_batch()
-        self._key, self._epoch = loader._start(shuffle=self._shuffles)
-        self._engine = loader._engine
-        self._batch_rows = loader.batch_sampler.batch_size
-        self._timeout_s = float(loader.timeout)
-        self._delivered = 0
-        self._wait_s = self._busy_s = 0.0
-        self._returned_at: float | None = None
-        self._mix: float | None = None
-        self._ended = False
-
-    def __iter__(self) -> _NativeIterator:
+    def __iter__(self) -> LoaderIterator:
         return self
 
     def __len__(self) -> int:
-        return self._epoch.batches
+        return len(self._pass)
 
-    @property
-    def seed(self) -> int:
-        return self._key.seed
-
-    @property
-    def epoch(self) -> int:
-        return self._key.epoch
-
-    @property
-    def position(self) -> int:
-        """Rows of the epoch's order up to the next batch."""
-        return min(self._epoch.num_rows, self._key.position + self._delivered * self._batch_rows)
-
-    @property
-    def is_over(self) -> bool:
-        return self._delivered >= self._epoch.batches
+    def __next__(self) -> Any:
+        return next(self._batches)
 
     def __getstate__(self) -> Any:
         raise NotImplementedError(f"{type(self).__name__} cannot be pickled")
-
-    def __next__(self) -> Any:
-        called_at = time.perf_counter()
-        try:
-            parts = self._epoch.next(self._engine, self._timeout_s)
-        except TimeoutError:
-            raise RuntimeError(f"DataLoader timed out after {self._timeout_s:g} seconds") from None
-        if parts is None:
-            self._end()
-            raise StopIteration
-        batch = self._make(parts)
-        self._delivered += 1
-        if self._returned_at is not None:
-            self._busy_s += called_at - self._returned_at
-        self._returned_at = time.perf_counter()
-        self._wait_s += self._returned_at - called_at
-        return batch
-
-    def _end(self) -> None:
-        if not self._ended and logger.isEnabledFor(logging.INFO):
-            log_pass(self.stats())
-        self._ended = True
-
-    def stats(self) -> dict[str, Any]:
-        windows = self._epoch.window_rows
-        num_rows = self._epoch.num_rows
-        if self._mix is None and num_rows:
-            self._mix = mix(lambda at, n: self._epoch.rows(self._engine, at, n), num_rows, self._batch_rows)
-        costs = self._epoch.costs
-        threads = self._engine.threads
-        stages = stage_seconds(costs, 0.0)
-        elsewhere_s = self._epoch.waited_s if threads else sum(stages.values())  # without threads, next() does the work
-        stages["hand_over"] = max(0.0, self._wait_s - elsewhere_s)
-        kind = "sequential" if not self._shuffles else "permutation" if len(windows) <= 1 else "windowed"
-        return {
-            "order": kind,
-            "mix": self._mix,
-            "window_rows": max(windows, default=0),
-            "delivered_batches": self._delivered,
-            "delivered_rows": self.position - self._key.position,
-            "delivered_bytes": costs["bytes_delivered"],
-            "wait_s": self._wait_s,
-            "busy_s": self._busy_s,
-            "stages_s": stages,
-            "loaded_blocks": costs["blocks_loaded"],
-            "read_bytes": costs["stored_bytes"],
-            "padding_share": 1 - costs["elements"] / costs["places"] if costs["places"] else 0.0,
-            "ready_batches": costs["ready_batches"] / max(1, self._delivered),
-            "verdict": verdict(self._wait_s, self._busy_s, stages, threads),
-        }
-
-
-class _ListIterator:
-    """One pass over batches whose rows a sampler of the user's names. The sampler runs in the caller's thread; the rows
-    are gathered by up to `num_workers` threads, a few batches ahead, and delivered in order. The threads end with it."""
-
-    def __init__(self, loader: DataLoader) -> None:
-        self._pool: ThreadPoolExecutor | None = None
-        self.begin(loader)
-
-    def begin(self, loader: DataLoader) -> None:
-        self._end_threads()
-        self._make = loader._make_batch()
-        self._padding = loader._padding()
-        self.seed = _draw(loader.generator)
-        self.position = 0 if loader._resume is None else loader._resume["position"]  # batches
-        loader._resume = None
-        self.epoch, loader.epoch = loader.epoch, loader.epoch + 1
-        self._ended = False
-        self._rows = loader._rows
-        self._lists = iter(loader.batch_sampler)
-        for _ in range(self.position):
-            next(self._lists, None)
-        self._length = loader.batch_sampler
-        self._timeout_s = float(loader.timeout) or None
-        self._pool = ThreadPoolExecutor(loader.num_workers) if loader.num_workers else None
-        self._depth = (loader.prefetch_factor or _LIST_DEPTH) * max(1, loader.num_workers)
-        self._pending: deque[Any] = deque()
-
-    def __iter__(self) -> _ListIterator:
-        return self
-
-    def __len__(self) -> int:
-        return len(self._length)
-
-    def __getstate__(self) -> Any:
-        raise NotImplementedError(f"{type(self).__name__} cannot be pickled")
-
-    @property
-    def is_over(self) -> bool:
-        try:
-            return self._ended or self.position >= len(self._length)
-        except TypeError:  # a sampler without a length
-            return self._ended
-
-    def _read(self, rows: Any) -> Any:
-        return self._rows.read_rows(np.asarray(rows, np.int64), self._padding)
-
-    def __next__(self) -> Any:
-        try:
-            parts = self._next_parts()
-        except StopIteration:
-            self._ended = True
-            raise
-        self.position += 1
-        return self._make(parts)
-
-    def _next_parts(self) -> Any:
-        if self._pool is None:
-            return self._read(next(self._lists))
-        while len(self._pending) < self._depth:
-            rows = next(self._lists, None)
-            if rows is None:
-                break
-            self._pending.append(self._pool.submit(self._read, rows))
-        if not self._pending:
-            self._pool.shutdown()
-            raise StopIteration
-        try:
-            return self._pending.popleft().result(self._timeout_s)
-        except TimeoutError:
-            raise RuntimeError(f"DataLoader timed out after {self._timeout_s:g} seconds") from None
-
-    def _end_threads(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
 
     def __del__(self) -> None:
-        self._end_threads()
+        self.close()

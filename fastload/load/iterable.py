@@ -15,14 +15,14 @@ from fastload.block.dataset import Dataset
 from fastload.block.threads import default_threads
 from fastload.errors import ArgumentError
 from fastload.load.convert import batch_maker
-from fastload.load.dataloader import PREFETCH_BYTES
+from fastload.load.serving import PREFETCH_BYTES
 
 
 class IterableDataset(TorchIterableDataset):
     """Batches of a data set as an iterable: ``torch.utils.data.DataLoader(IterableDataset(...), batch_size=None)``.
 
-    With several worker processes the blocks are dealt to them, so that each row comes once an epoch; each worker ends
-    with a batch of its own that may be short. ``fastload.DataLoader`` needs no worker processes and is faster.
+    With several worker processes each gets a lane of the data (see csrc/core/order.h), so that each row comes once an epoch;
+    each worker ends with a batch of its own that may be short. ``fastload.DataLoader`` needs no worker processes and is faster.
 
     Parameters
     ----------
@@ -84,14 +84,18 @@ class IterableDataset(TorchIterableDataset):
         seed = self.seed
         if seed is None:  # a worker's seed is the loader's own number plus the worker's
             seed = info.seed - info.id if info is not None else int(torch.empty((), dtype=torch.int64).random_().item())
-        blocks = list(range(worker, self.dataset.num_blocks, workers))
-        if not blocks:
-            return
         threads = max(1, default_threads() // workers) if self.num_workers is None else self.num_workers
         engine = _core.Engine(self.dataset._source(), threads, self.memory_bytes, PREFETCH_BYTES)
-        pass_ = engine.start(
-            self.batch_size, self.drop_last, bool(self.shuffle), seed & (1 << 64) - 1, epoch, blocks, True, None
+        order = _core.OrderOptions(
+            shuffle=bool(self.shuffle),
+            seed=seed & (1 << 64) - 1,
+            epoch=epoch,
+            lanes=workers,
+            rank=worker,
+            world_size=workers,
+            ends="uneven",
         )
+        pass_ = engine.start(self.batch_size, self.drop_last, order, True)
         make = batch_maker(self.dataset.schema, as_list=self.dataset.as_tuple)
-        while (parts := pass_.next(engine)) is not None:
-            yield make(parts)
+        while (found := pass_.next(engine)) is not None:
+            yield make(found[0])

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from fastload.errors import ArgumentError, DtypeError
+from fastload.plan.random import GOLDEN, checked_word, mix64
 from fastload.schema import Categorical, Ragged
 
-GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, the increment of SplitMix64
 NULL_KEY = np.uint64(0x6E756C6C6B657931)  # rows without a key stay together
 NAN_KEY = np.uint64(0x6E616E6B65797331)  # so do rows whose key is not a number
 SPLIT_NAME = re.compile(r"[A-Za-z0-9_-]+")
@@ -179,16 +179,12 @@ def _hash_text(text: Ragged, start: np.ndarray) -> np.ndarray:
 
 def _mix(state: np.ndarray) -> np.ndarray:
     """SplitMix64's finalizer: a bijection of 64-bit words; every input bit reaches every output bit."""
-    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return state ^ (state >> np.uint64(31))
+    return mix64(state - GOLDEN)  # which adds it first
 
 
 def _seed(seed: int) -> np.ndarray:
-    if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
-        raise ArgumentError(f"a seed is an integer in 0 .. 2^64 - 1, got {seed!r}")
     # one element, not a scalar: NumPy scalars warn when they wrap around; GOLDEN, since _mix(0) is 0
-    return np.array([seed], np.uint64) + GOLDEN
+    return np.array([checked_word("a seed", seed)], np.uint64) + GOLDEN
 
 
 def _place(hashes: np.ndarray, fractions: Mapping[str, float]) -> np.ndarray:

@@ -1,0 +1,326 @@
+"""One pass over the data: what ``iter(loader)`` returns."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastload import _core
+from fastload.block.batch import Parts, num_rows, without_rows
+from fastload.load.audit import digest_of
+from fastload.load.deal import Share
+from fastload.load.monitor import log_pass, logger, stage_seconds, verdict
+from fastload.load.skipping import OnError
+from fastload.plan.order import mix
+
+
+class Key(NamedTuple):
+    """What the rows of a pass are a function of, beside the loader's own options."""
+
+    seed: int
+    epoch: int
+    position: int  # of the global order
+
+
+class Taken(NamedTuple):
+    """A batch of named rows, fetched."""
+
+    parts: Parts | None  # None: no row of the batch is left
+    numbers: np.ndarray | None = None  # of its rows
+    repeated: int = 0  # so many rows at its end only fill up
+    counted: np.ndarray | None = None  # what an audit counts, where that is not the rows that do not
+
+
+class Pass:
+    """An iterator over batches that counts what it delivers. Dropping it ends the pass.
+
+    Subclasses take the parts of one batch after the other, in order; everything else is here.
+    """
+
+    share: Share
+    key: Key
+    total_rows: int  # positions of the epoch's order
+    on_error: OnError
+
+    def __init__(self, make: Callable[..., Any], batch_rows: int, timeout_s: float) -> None:
+        self._make = make
+        self._batch_rows = batch_rows
+        self._timeout_s = timeout_s
+        self.attempted = 0  # batches delivered, or passed over with an error
+        self.delivered = 0
+        self._wait_s = self._busy_s = 0.0
+        self._returned_at: float | None = None
+        self._logged = False
+
+    def __iter__(self) -> Pass:
+        return self
+
+    def __getstate__(self) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} cannot be pickled")
+
+    def __next__(self) -> Any:
+        called_at = time.perf_counter()
+        try:
+            parts, numbers, repeated = self._take()
+        except TimeoutError:
+            raise RuntimeError(f"DataLoader timed out after {self._timeout_s:g} seconds") from None
+        except StopIteration:
+            self._log()
+            raise
+        batch = self._make(parts, numbers, repeated)
+        self.delivered += 1
+        if self._returned_at is not None:
+            self._busy_s += called_at - self._returned_at
+        self._returned_at = time.perf_counter()
+        self._wait_s += self._returned_at - called_at
+        return batch
+
+    def _take(self) -> tuple[Parts, np.ndarray | None, int]:
+        """The next batch, as an Assembler takes it; counts it in `attempted` before anything can go wrong with it."""
+        raise NotImplementedError
+
+    def is_ready(self) -> bool:
+        """Whether the next batch is there without waiting."""
+        raise NotImplementedError
+
+    def position_after(self, batches: int) -> int:
+        """Where the global order stands when all ranks have had so many batches of this pass."""
+        return self.share.position_after(self.total_rows, self.key.position, batches * self._batch_rows)
+
+    def is_over_after(self, batches: int) -> bool:
+        return batches >= len(self)
+
+    def close(self) -> None:
+        """Ends the pass; what it did can still be asked for."""
+
+    def _log(self) -> None:
+        if not self._logged and logger.isEnabledFor(logging.INFO):
+            log_pass(self.stats())
+        self._logged = True
+
+    def stats(self) -> dict[str, Any]:
+        return {
+            "mix": None,
+            "delivered_batches": self.delivered,
+            "wait_s": self._wait_s,
+            "busy_s": self._busy_s,
+        }
+
+
+class EnginePass(Pass):
+    """In an order of the engine's own. The threads are the engine's, and go on to serve other passes."""
+
+    def __init__(
+        self,
+        engine: _core.Engine,
+        epoch: _core.Epoch,
+        key: Key,
+        share: Share,
+        make: Callable[..., Any],
+        on_error: OnError,
+        *,
+        shuffles: bool,
+        batch_rows: int,
+        timeout_s: float,
+    ) -> None:
+        super().__init__(make, batch_rows, timeout_s)
+        self.key, self.share = key, share
+        self._engine, self._epoch = engine, epoch
+        self._batches = epoch.batches
+        self._shuffles = shuffles
+        self.on_error = on_error
+        self.order = epoch.order
+        self.total_rows = self.order.total_rows
+        self._repeats = self.order.rows > 0 and self.order.is_repeated(self.order.rows - 1)  # the last row only
+        self._mix: float | None = None
+
+    def __len__(self) -> int:
+        return self._batches
+
+    def is_ready(self) -> bool:
+        return self._engine.threads > 0 and self._epoch.is_ready()
+
+    def _take(self) -> tuple[Parts, np.ndarray | None, int]:
+        while True:
+            number = self.attempted
+            if self._epoch is None:
+                raise StopIteration
+            try:
+                found = self._epoch.next(self._engine, self._timeout_s)
+            except TimeoutError:
+                raise
+            except Exception:
+                self.attempted += 1
+                raise
+            if found is None:
+                raise StopIteration
+            self.attempted += 1
+            parts, numbers, bad = found
+            repeated = int(self._repeats and self.attempted == len(self))
+            if bad is None:
+                return parts, numbers, repeated
+            rows = self.order.row_numbers(number * self._batch_rows, int(bad[0].max()) + 1)
+            bad_rows, reason = bad
+            self.on_error.note(rows[bad_rows], reason)
+            parts = without_rows(parts, bad_rows)
+            if count := num_rows(parts):
+                numbers = numbers if numbers is None else np.delete(numbers, bad_rows)
+                return parts, numbers, min(repeated, count)
+
+    def close(self) -> None:
+        if self._epoch is not None:
+            self._costs, self._waited_s = self._epoch.costs, self._epoch.waited_s
+            self._epoch = None
+
+    def costs(self) -> tuple[dict[str, Any], float]:
+        """What the engine counted, and seconds that the consumer waited for it."""
+        if self._epoch is None:
+            return self._costs, self._waited_s
+        return self._epoch.costs, self._epoch.waited_s
+
+    def digest(self) -> tuple[int, int]:
+        return self.costs()[0]["digest"], self._rows_delivered()
+
+    def _rows_delivered(self) -> int:
+        rows = min(self.order.rows, self.attempted * self._batch_rows)
+        return rows - int(self._repeats and rows == self.order.rows)
+
+    def stats(self) -> dict[str, Any]:
+        windows = self.order.window_rows
+        rows = self.order.rows
+        if self._mix is None and rows:
+            self._mix = mix(self.order.row_numbers, rows, self._batch_rows, self.total_rows)
+        costs, waited_s = self.costs()
+        threads = self._engine.threads
+        stages = stage_seconds(costs, 0.0)
+        elsewhere_s = waited_s if threads else sum(stages.values())  # without threads, next() does the work
+        stages["hand_over"] = max(0.0, self._wait_s - elsewhere_s)
+        kind = "sequential" if not self._shuffles else "permutation" if self._engine.holds_everything else "windowed"
+        return {
+            "order": kind,
+            **super().stats(),
+            "mix": self._mix,
+            "window_rows": max(windows, default=0),
+            "delivered_rows": min(rows, self.attempted * self._batch_rows) - self.on_error.skipped_rows,
+            "delivered_bytes": costs["bytes_delivered"],
+            "stages_s": stages,
+            "loaded_blocks": costs["blocks_loaded"],
+            "read_bytes": costs["stored_bytes"],
+            "padding_share": 1 - costs["elements"] / costs["places"] if costs["places"] else 0.0,
+            "ready_batches": costs["ready_batches"] / max(1, self.delivered),
+            "skipped_rows": self.on_error.skipped_rows,
+            "verdict": verdict(self._wait_s, self._busy_s, stages, threads),
+        }
+
+
+class GatheringPass(Pass):
+    """Batches of rows that somebody names: `requests` says which, in the caller's thread; up to `threads` threads fetch
+    them, a few batches ahead, and they are delivered in order. The threads end with the pass."""
+
+    def __init__(
+        self,
+        requests: Iterator[Any],
+        fetch: Callable[[Any], Taken],
+        make: Callable[..., Any],
+        *,
+        length: Callable[[], int],
+        threads: int,
+        depth: int,
+        batch_rows: int,
+        timeout_s: float,
+    ) -> None:
+        super().__init__(make, batch_rows, timeout_s)
+        self._requests, self._fetch, self._length = requests, fetch, length
+        self._depth, self._threads = depth, threads
+        self._pool = ThreadPoolExecutor(threads, "fastload") if threads else None
+        self._pending: deque[Any] = deque()
+        self._digest = self._rows = 0
+        self._gather_s = self._waited_s = 0.0
+        self._ended = False
+
+    def __len__(self) -> int:
+        return self._length()
+
+    def is_ready(self) -> bool:
+        return bool(self._pending) and self._pending[0].done()
+
+    def is_over_after(self, batches: int) -> bool:
+        if self._ended:
+            return batches >= self.attempted
+        try:
+            return batches >= len(self)
+        except TypeError:  # a sampler without a length
+            return False
+
+    def _take(self) -> tuple[Parts, np.ndarray | None, int]:
+        try:
+            while (taken := self._next()).parts is None:  # all its rows were skipped
+                pass
+        except StopIteration:
+            self._ended = True
+            raise
+        rows = taken.counted
+        if rows is None:
+            rows = taken.numbers[: len(taken.numbers) - taken.repeated]
+        self._digest += digest_of(rows)
+        self._rows += len(rows)
+        return taken.parts, taken.numbers, taken.repeated
+
+    def _timed_fetch(self, request: Any) -> tuple[Taken, float]:
+        started_at = time.perf_counter()
+        return self._fetch(request), time.perf_counter() - started_at
+
+    def _next(self) -> Taken:
+        if self._pool is None:
+            request = next(self._requests)
+            self.attempted += 1
+            taken, seconds = self._timed_fetch(request)
+            self._waited_s += seconds
+        else:
+            taken, seconds = self._next_of_pool()
+        self._gather_s += seconds
+        return taken
+
+    def _next_of_pool(self) -> tuple[Taken, float]:
+        while len(self._pending) < self._depth:
+            request = next(self._requests, None)
+            if request is None:
+                break
+            self._pending.append(self._pool.submit(self._timed_fetch, request))
+        if not self._pending:
+            self._pool.shutdown()
+            raise StopIteration
+        started_at = time.perf_counter()
+        done, _ = wait([self._pending[0]], self._timeout_s or None)
+        self._waited_s += time.perf_counter() - started_at
+        if not done:  # the batch stays where it is
+            raise TimeoutError
+        self.attempted += 1
+        return self._pending.popleft().result()
+
+    def digest(self) -> tuple[int, int]:
+        return self._digest % (1 << 64), self._rows
+
+    def stats(self) -> dict[str, Any]:
+        stages = {"gather": self._gather_s, "hand_over": max(0.0, self._wait_s - self._waited_s)}
+        return {
+            "order": "sampler",
+            **super().stats(),
+            "delivered_rows": self._rows,
+            "stages_s": stages,
+            "skipped_rows": self.on_error.skipped_rows,
+            "verdict": verdict(self._wait_s, self._busy_s, stages, self._threads),
+        }
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def __del__(self) -> None:
+        self.close()

@@ -1,0 +1,366 @@
+"""Who says which row comes when: the engine, a plan, or a sampler of the user's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from torch.utils.data import BatchSampler, DistributedSampler, RandomSampler, SequentialSampler
+
+from fastload import _core
+from fastload.block.dataset import RowAccess
+from fastload.errors import FastloadError, StateError
+from fastload.load.audit import Audit, digest_of, digest_of_all
+from fastload.load.deal import RankSampler, Share, usual_lanes
+from fastload.load.packing import PackedRows
+from fastload.load.passes import EnginePass, GatheringPass, Key, Pass, Taken
+from fastload.load.skipping import OnError
+from fastload.plan.packing import SequencePacking
+
+PREFETCH_BYTES = 8 << 20  # finished batches that wait for the consumer: as much as the caches keep warm
+GATHER_DEPTH = 4  # batches asked for ahead of each thread where the rows are named
+
+
+def serving_of(rows: RowAccess, dataset: Any, batch_sampler: Any, packing: Any) -> Serving:
+    """What serves a loader over `dataset` with this batch sampler."""
+    sampler = batch_sampler.sampler if type(batch_sampler) is BatchSampler else None
+    if packing is not None:
+        return PackedServing(
+            rows, packing, shuffles=type(sampler) is RandomSampler or getattr(sampler, "shuffle", False)
+        )
+    if hasattr(sampler, "rows") and hasattr(sampler, "num_rows"):  # a RowPlan
+        return PlanServing(rows, sampler)
+    source = getattr(sampler, "dataset" if isinstance(sampler, DistributedSampler) else "data_source", None)
+    if source is dataset and type(sampler) in (DistributedSampler, RankSampler):
+        return EngineServing(rows, shuffles=sampler.shuffle)
+    if source is dataset and type(sampler) is SequentialSampler:
+        return EngineServing(rows, shuffles=False)
+    if (
+        source is dataset
+        and type(sampler) is RandomSampler
+        and not sampler.replacement
+        and sampler._num_samples is None
+    ):
+        return EngineServing(rows, shuffles=True)
+    return SamplerServing(rows)
+
+
+class Serving:
+    """Begins passes over `rows`; a loader has one. `deals` : it knows ranks, and positions of a global order."""
+
+    name = "sampler"
+    deals = True
+    shuffles = True
+
+    def __init__(self, rows: RowAccess) -> None:
+        self.rows = rows
+        self.schema = rows.schema  # of batches
+
+    def total_rows(self, key: Key) -> int:
+        """Positions of the order."""
+        raise NotImplementedError
+
+    def begin(self, loader: Any, key: Key, share: Share, make: Any) -> Pass:
+        raise NotImplementedError
+
+    def definition(self, loader: Any) -> dict[str, Any]:
+        """What the order is a function of, beside seed and epoch: goes into states."""
+        raise NotImplementedError
+
+    def row_numbers(self, loader: Any, key: Key, share: Share, first: int, count: int) -> np.ndarray:
+        """The rows that a rank gets at so many of its positions."""
+        raise NotImplementedError
+
+    def audit(self, key: Key, digest: int, rows: int) -> Audit:
+        raise NotImplementedError
+
+    def forget_threads(self) -> None:
+        """Before a pickle, and in it."""
+
+
+class EngineServing(Serving):
+    """An order of the engine's own: nothing is drawn beforehand, and a rank decodes its lanes only."""
+
+    def __init__(self, rows: RowAccess, shuffles: bool) -> None:
+        super().__init__(rows)
+        self.shuffles = shuffles
+        self.name = "permutation" if shuffles else "sequential"
+        self.forget_threads()
+
+    def forget_threads(self) -> None:
+        self._engine: _core.Engine | None = None
+        self._made_for: tuple[int, ...] = ()
+        self._ahead: tuple[Any, _core.Epoch] | None = None
+
+    def total_rows(self, key: Key) -> int:
+        return self.rows.num_rows
+
+    def engine(self, loader: Any) -> _core.Engine:
+        made_for = (os.getpid(), loader.num_workers, loader.memory_bytes)
+        if self._engine is None or self._made_for != made_for:
+            self._engine = _core.Engine(
+                self.rows._source(),
+                threads=loader.num_workers,
+                memory_bytes=loader.memory_bytes,
+                prefetch_bytes=PREFETCH_BYTES,
+                prefetch_batches=(loader._asked_prefetch_factor or 0) * loader.num_workers,
+            )
+            self._made_for = made_for
+            self._ahead = None
+        return self._engine
+
+    def lanes(self, loader: Any, share: Share) -> int:
+        told = loader.lanes or loader._adopted_lanes
+        if told is not None:
+            return told
+        if not self.shuffles or share.world_size == 1:
+            return 1
+        source = self.rows._source()
+        decoded, blocks = source.decoded_bytes, len(source.block_rows)
+        in_memory = int(blocks * min(1.0, loader.memory_bytes / decoded)) if decoded else 0
+        return usual_lanes(share.world_size, in_memory)
+
+    def _options(self, loader: Any, key: Key, share: Share) -> _core.OrderOptions:
+        return _core.OrderOptions(
+            shuffle=self.shuffles,
+            seed=key.seed,
+            epoch=key.epoch,
+            lanes=self.lanes(loader, share),
+            rank=share.rank,
+            world_size=share.world_size,
+            ends="drop" if share.ends == "drop" else "repeat",
+            first_position=key.position,
+        )
+
+    def begin(self, loader: Any, key: Key, share: Share, make: Any) -> EnginePass:
+        engine = self.engine(loader)
+        made_for = (key, share, loader._batch_rows)
+        if self._ahead is not None and self._ahead[0] == made_for:
+            epoch = self._ahead[1]
+        else:
+            epoch = self._start(engine, loader, key, share, None)
+        self._ahead = None
+        if loader.persistent_workers and (loader._has_own_seed() or not self.shuffles):
+            following = Key(key.seed, key.epoch + 1, 0)
+            self._ahead = ((following, *made_for[1:]), self._start(engine, loader, following, share, epoch))
+        return EnginePass(
+            engine,
+            epoch,
+            key,
+            share,
+            make,
+            loader._on_error(),
+            shuffles=self.shuffles,
+            batch_rows=loader._batch_rows,
+            timeout_s=float(loader.timeout),
+        )
+
+    def _start(self, engine: _core.Engine, loader: Any, key: Key, share: Share, after: Any) -> _core.Epoch:
+        return engine.start(
+            loader._batch_rows,
+            loader._drops_last,
+            self._options(loader, key, share),
+            loader._padding(),
+            row_numbers=loader.sample_seeds,
+            retries=loader.on_error == "retry",
+            skips=loader.on_error == "skip",
+            after=after,
+        )
+
+    def definition(self, loader: Any) -> dict[str, Any]:
+        if not self.shuffles:
+            return {"order": "file", "lanes": self.lanes(loader, loader._share())}
+        held = self.engine(loader).holds_everything  # whether windows are needed depends on the machine, too
+        window = {} if held else {"memory_bytes": loader.memory_bytes}
+        return {"order": "permutation" if held else "windowed", "lanes": self.lanes(loader, loader._share()), **window}
+
+    def row_numbers(self, loader: Any, key: Key, share: Share, first: int, count: int) -> np.ndarray:
+        order = self.engine(loader).order(self._options(loader, key, share))
+        return order.row_numbers(min(first, order.rows), max(0, min(count, order.rows - first)))
+
+    def audit(self, key: Key, digest: int, rows: int) -> Audit:
+        return Audit(rows, digest, self.rows.num_rows, digest_of_all(self.rows.num_rows))
+
+
+class GatheringServing(Serving):
+    """Rows are named, and gathered from blocks that are kept decoded within the loader's budget."""
+
+    def __init__(self, rows: RowAccess) -> None:
+        super().__init__(rows)
+        self.forget_threads()
+
+    def forget_threads(self) -> None:
+        self._reader: _core.RowReader | None = None
+        self._made_for: tuple[int, ...] = ()
+
+    def _read(self, loader: Any, rows: np.ndarray, padding: Any) -> Any:
+        made_for = (os.getpid(), loader.memory_bytes)
+        if self._made_for != made_for:
+            self._reader, self._made_for = _core.RowReader(self.rows._source(), loader.memory_bytes), made_for
+        return self.rows.read_rows(rows, padding, self._reader)
+
+    def _fetch(self, loader: Any, on_error: OnError, rows: np.ndarray, repeated: int = 0) -> Taken:
+        padding = loader._padding()
+        try:
+            return Taken(self._read(loader, rows, padding), rows, repeated)
+        except FastloadError as error:
+            if on_error.mode == "raise":
+                raise
+            if on_error.mode == "retry":
+                return Taken(self._read(loader, rows, padding), rows, repeated)
+            return self._fetch_readable(loader, on_error, rows, repeated, error)
+
+    def _fetch_readable(
+        self, loader: Any, on_error: OnError, rows: np.ndarray, repeated: int, error: FastloadError
+    ) -> Taken:
+        readable = np.array([self._is_readable(loader, row) for row in rows])
+        if readable.all():
+            raise error
+        on_error.note(rows[~readable], str(error))
+        kept = rows[readable]
+        if not len(kept):
+            return Taken(None, kept)
+        return Taken(self._read(loader, kept, loader._padding()), kept, min(repeated, len(kept)))
+
+    def _is_readable(self, loader: Any, row: int) -> bool:
+        try:
+            self._read(loader, np.array([row]), False)
+        except FastloadError:
+            return False
+        return True
+
+    def _pass(self, loader: Any, requests: Iterator[Any], fetch: Any, make: Any, length: Any) -> GatheringPass:
+        return GatheringPass(
+            requests,
+            fetch,
+            make,
+            length=length,
+            threads=loader.num_workers,
+            depth=(loader._asked_prefetch_factor or GATHER_DEPTH) * max(1, loader.num_workers),
+            batch_rows=loader._batch_rows or 1,
+            timeout_s=float(loader.timeout),
+        )
+
+
+class PlanServing(GatheringServing):
+    """The order is a RowPlan: which row, at any position, as a function of seed and epoch."""
+
+    def __init__(self, rows: RowAccess, plan: Any) -> None:
+        super().__init__(rows)
+        self._plan = plan
+
+    def total_rows(self, key: Key) -> int:
+        return self._plan.num_rows(key.seed, key.epoch)
+
+    def begin(self, loader: Any, key: Key, share: Share, make: Any) -> GatheringPass:
+        total, batch_rows = self.total_rows(key), loader._batch_rows
+        mine = share.rows(total, key.position)
+        batches = mine // batch_rows if loader._drops_last else -(-mine // batch_rows)
+        on_error = loader._on_error()
+
+        def fetch(first: int) -> Taken:
+            count = min(batch_rows, mine - first)
+            positions = self._positions(key, share, first, count)
+            repeated = int(count > 0 and positions[-1] >= total)  # the last row of a rank at most
+            return self._fetch_positions(loader, on_error, key, positions % total, repeated)
+
+        pass_ = self._pass(loader, iter(range(0, batches * batch_rows, batch_rows)), fetch, make, lambda: batches)
+        pass_.key, pass_.share, pass_.total_rows, pass_.on_error = key, share, total, on_error
+        return pass_
+
+    def _positions(self, key: Key, share: Share, first: int, count: int) -> np.ndarray:
+        return key.position + share.rank + np.arange(first, first + count) * share.world_size
+
+    def _fetch_positions(self, loader: Any, on_error: OnError, key: Key, positions: np.ndarray, repeated: int) -> Taken:
+        return self._fetch(loader, on_error, self._plan.rows(key.seed, key.epoch, positions), repeated)
+
+    def definition(self, loader: Any) -> dict[str, Any]:
+        return {"order": type(self._plan).__name__}
+
+    def row_numbers(self, loader: Any, key: Key, share: Share, first: int, count: int) -> np.ndarray:
+        total = self.total_rows(key)
+        count = max(0, min(count, share.rows(total, key.position) - first))
+        return self._plan.rows(key.seed, key.epoch, self._positions(key, share, first, count) % total)
+
+    def audit(self, key: Key, digest: int, rows: int) -> Audit:
+        total, chunk = self.total_rows(key), 1 << 20
+        expected = sum(
+            digest_of(self._plan.rows(key.seed, key.epoch, np.arange(first, min(total, first + chunk))))
+            for first in range(0, total, chunk)
+        )
+        return Audit(rows, digest, total, expected % (1 << 64))
+
+
+class PackedServing(PlanServing):
+    """Rows of the order are packed rows, made of documents."""
+
+    def __init__(self, rows: RowAccess, packing: Any, shuffles: bool) -> None:
+        field = packing.field_of(rows.schema)
+        super().__init__(
+            rows.select(field.name),
+            SequencePacking(
+                rows.lengths(field.name), packing.length, pool_documents=packing.pool_documents, shuffle=shuffles
+            ),
+        )
+        self.shuffles = shuffles
+        self._packing = packing
+        self._packed = PackedRows(field, packing)
+        self.schema = self._packed.schema
+
+    def _fetch_positions(self, loader: Any, on_error: OnError, key: Key, positions: np.ndarray, repeated: int) -> Taken:
+        documents, starts, lengths, bins = self._plan.documents(key.seed, key.epoch, positions)
+        ((values, _, offsets, _),) = self._read(loader, documents, False)
+        parts = self._packed.place(values, offsets, starts, lengths, bins, len(positions))
+        begun = documents[(starts == 0) & (bins < len(positions) - repeated)]
+        return Taken(parts, None, repeated, begun)
+
+    def definition(self, loader: Any) -> dict[str, Any]:
+        packing = self._packing
+        return {"order": "packed", "length": packing.length, "pool_documents": packing.pool_documents}
+
+    def row_numbers(self, loader: Any, key: Key, share: Share, first: int, count: int) -> np.ndarray:
+        total = self.total_rows(key)
+        count = max(0, min(count, share.rows(total, key.position) - first))
+        positions = self._positions(key, share, first, count) % total
+        return self._plan.documents(key.seed, key.epoch, positions)[0]
+
+    def audit(self, key: Key, digest: int, rows: int) -> Audit:
+        """Of documents, each counted where it begins."""
+        documents = np.flatnonzero(self.rows.lengths(self.rows.schema.names[0]))
+        return Audit(rows, digest, len(documents), digest_of(documents))
+
+
+class SamplerServing(GatheringServing):
+    """A sampler of the user's names the rows, in the caller's thread. It has no positions: a state counts batches."""
+
+    deals = False
+
+    def begin(self, loader: Any, key: Key, share: Share, make: Any) -> GatheringPass:
+        lists = iter(loader.batch_sampler)
+        for _ in range(key.position):
+            next(lists, None)
+        on_error = loader._on_error()
+
+        def fetch(rows: Any) -> Taken:
+            return self._fetch(loader, on_error, np.asarray(rows, np.int64))
+
+        def length() -> int:
+            return max(0, len(loader.batch_sampler) - key.position)
+
+        pass_ = self._pass(loader, lists, fetch, make, length)
+        pass_.key, pass_.share, pass_.on_error = key, share, on_error
+        pass_.position_after = lambda batches: key.position + batches
+        return pass_
+
+    def definition(self, loader: Any) -> dict[str, Any]:
+        return {"order": "sampler"}
+
+    def row_numbers(self, loader: Any, key: Key, share: Share, first: int, count: int) -> np.ndarray:
+        raise StateError(
+            "a sampler of your own cannot be asked which rows come at a step: it has to be run up to there"
+        )
+
+    def audit(self, key: Key, digest: int, rows: int) -> Audit:
+        raise StateError("what a sampler of your own should deliver is not known, so it cannot be audited")
