@@ -117,6 +117,7 @@ void register_prefetcher(py::module_& module) {
         out["elements"] = costs.elements;
         out["places"] = costs.places;
         out["ready_batches"] = costs.ready_batches;
+        out["rows"] = costs.rows;
         out["digest"] = costs.digest;
         return out;
       });

@@ -517,6 +517,8 @@ Epoch::Status Epoch::try_next(Batch* batch) {
         epoch.costs.elements += batch->elements;
         epoch.costs.places += batch->places;
         epoch.costs.ready_batches += epoch.done_batches + 1;
+        const bool has_repeated = epoch.order->is_repeated(epoch.batch_end(epoch.next_delivery) - 1);
+        epoch.costs.rows += batch->rows - has_repeated - batch->bad_rows.size();
         epoch.costs.digest += slot.digest;
         epoch.costs.bytes_delivered += slot.size_bytes;
       }

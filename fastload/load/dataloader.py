@@ -208,7 +208,6 @@ class DataLoader(TorchDataLoader[_T_co]):
         self._rows = rows if native else None
         self._serving: Serving | None = serving_of(rows, dataset, self.batch_sampler, packing) if native else None
         self._last: Pass | None = None
-        self._last_on_device: weakref.ref[DeviceBatches] | None = None
         self._resume: dict[str, Any] | None = None  # a state that was loaded and not yet begun from
         self._adopted_lanes: int | None = None
         if native:
@@ -246,7 +245,7 @@ class DataLoader(TorchDataLoader[_T_co]):
         serving = copy(self._serving)
         if serving is not None:
             serving.forget_threads()
-        state = self.__dict__ | {"_serving": serving, "_last": None, "_last_on_device": None, "_iterator": None}
+        state = self.__dict__ | {"_serving": serving, "_last": None, "_iterator": None}
         return state | {"_mover": None}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
@@ -352,7 +351,7 @@ class DataLoader(TorchDataLoader[_T_co]):
         batches = self._last = self._begin()
         if self._mover is not None:
             batches = DeviceBatches(batches, self._mover)
-            self._last_on_device = weakref.ref(batches)
+            self._last.on_device = weakref.ref(batches)
         if self.persistent_workers:
             self._iterator = iterator
         return iterator.begin(self._last, batches)
@@ -408,8 +407,8 @@ class DataLoader(TorchDataLoader[_T_co]):
 
     def _delivered(self) -> int:
         """Batches of the latest pass that the loop has had, or has lost to an error."""
-        on_device = self._last_on_device() if self._last_on_device is not None else None
-        return self._last.attempted - (on_device.ahead if on_device is not None else 0)
+        self._last.note_device()
+        return self._last.attempted - self._last.ahead
 
     def state_dict(self) -> dict[str, Any]:
         """Where the latest pass stands: what was delivered is not delivered again, whatever lies prefetched.
@@ -583,7 +582,11 @@ class DataLoader(TorchDataLoader[_T_co]):
             return {"order": "torch", "mix": None}
         if self._last is None:
             return {"order": self._serving.name, "mix": None, "delivered_rows": 0}
-        return self._last.stats()
+        stats = self._last.stats()
+        if self._mover is not None:
+            self._last.note_device()
+            stats["stages_s"]["copy"] = self._last.copy_s
+        return stats
 
 
 def _check_options(
@@ -633,6 +636,7 @@ class LoaderIterator:
 
     def close(self) -> None:
         if self._pass is not None:
+            self._pass.note_device()
             self._pass.close()
 
     def __iter__(self) -> LoaderIterator:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from copy import copy
 from typing import Any, NamedTuple, Protocol
@@ -152,6 +153,7 @@ class DeviceBatches:
         self._mover = mover
         self._coming: _Moving | Exception | None = None  # what the next call gives, if that is known
         self._handed_out: _Moving | None = None
+        self.copy_s = 0.0  # the host's seconds, most of them for pinning
 
     @property
     def ahead(self) -> int:
@@ -191,6 +193,7 @@ class DeviceBatches:
 
     def _start(self) -> _Moving:
         batch, tensors, pinned = next(self._batches), [], []
+        started_at = time.perf_counter()
 
         def move(tensor: torch.Tensor) -> torch.Tensor:
             if tensor.device.type != "cpu":
@@ -200,7 +203,9 @@ class DeviceBatches:
             return tensors[-1]
 
         try:
-            return _Moving(_map_tensors(move, batch), tensors, pinned, self._mover.record())
+            moving = _Moving(_map_tensors(move, batch), tensors, pinned, self._mover.record())
+            self.copy_s += time.perf_counter() - started_at
+            return moving
         except BaseException:
             self._mover.record().synchronize()  # some copies may be under way
             raise

@@ -70,7 +70,7 @@ class Packing:
             )
         for suffix in ("_document", "_position"):
             if f"{field.name}{suffix}" in schema.names:
-                raise ArgumentError(f"packing adds {field.name}{suffix!r}, which is a field")
+                raise ArgumentError(f"packing adds '{field.name}{suffix}', which is a field")
         Padding(self.value).entry(field)  # a value that the dtype holds
         return field
 

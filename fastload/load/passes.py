@@ -57,6 +57,14 @@ class Pass:
         self._wait_s = self._busy_s = 0.0
         self._returned_at: float | None = None
         self._logged = False
+        self.on_device: Callable[[], Any] = lambda: None  # the DeviceBatches that take from this, while they live
+        self.ahead = 0  # batches that these have taken and not handed out
+        self.copy_s = 0.0
+
+    def note_device(self) -> None:
+        """Brings `ahead` and `copy_s` up to date."""
+        if (on_device := self.on_device()) is not None:
+            self.ahead, self.copy_s = on_device.ahead, on_device.copy_s
 
     def __iter__(self) -> Pass:
         return self
@@ -185,11 +193,8 @@ class EnginePass(Pass):
         return self._epoch.costs, self._epoch.waited_s
 
     def digest(self) -> tuple[int, int]:
-        return self.costs()[0]["digest"], self._rows_delivered()
-
-    def _rows_delivered(self) -> int:
-        rows = min(self.order.rows, self.attempted * self._batch_rows)
-        return rows - int(self._repeats and rows == self.order.rows)
+        costs, _ = self.costs()
+        return costs["digest"], costs["rows"]
 
     def stats(self) -> dict[str, Any]:
         windows = self.order.window_rows
@@ -207,7 +212,7 @@ class EnginePass(Pass):
             **super().stats(),
             "mix": self._mix,
             "window_rows": max(windows, default=0),
-            "delivered_rows": min(rows, self.attempted * self._batch_rows) - self.on_error.skipped_rows,
+            "delivered_rows": costs["rows"],
             "delivered_bytes": costs["bytes_delivered"],
             "stages_s": stages,
             "loaded_blocks": costs["blocks_loaded"],
