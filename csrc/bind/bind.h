@@ -31,6 +31,9 @@ void register_prefetcher(py::module_& module);
 
 py::dtype numpy_dtype(Dtype dtype);
 
+// An array over the buffer's memory, which it keeps.
+py::object wrap(const std::shared_ptr<Buffer>& buffer, const py::dtype& dtype, std::vector<py::ssize_t> shape);
+
 // A list with, per field, (values, lengths, offsets, valid) as arrays over the batch's own memory; None where absent.
 py::list to_python(const Batch& batch, const std::vector<FieldSpec>& fields);
 

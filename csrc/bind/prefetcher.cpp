@@ -10,12 +10,6 @@ using Api = py::detail::npy_api;
 
 constexpr double kSignalCheck_s = 0.05;  // how long Ctrl-C may go unseen
 
-py::object wrap(const std::shared_ptr<Buffer>& buffer, const py::dtype& dtype, std::vector<py::ssize_t> shape) {
-  const py::capsule owner(new std::shared_ptr<Buffer>(buffer),
-                          [](void* held) { delete static_cast<std::shared_ptr<Buffer>*>(held); });
-  return py::array(dtype, std::move(shape), buffer->data(), owner);
-}
-
 py::object wrap_if_there(const std::shared_ptr<Buffer>& buffer, int numpy_type, py::ssize_t count) {
   return buffer ? wrap(buffer, py::dtype(numpy_type), {count}) : py::none();
 }
@@ -62,6 +56,12 @@ py::object next(Epoch& self, const Engine& engine, double timeout_s) {
 }
 
 }  // namespace
+
+py::object wrap(const std::shared_ptr<Buffer>& buffer, const py::dtype& dtype, std::vector<py::ssize_t> shape) {
+  const py::capsule owner(new std::shared_ptr<Buffer>(buffer),
+                          [](void* held) { delete static_cast<std::shared_ptr<Buffer>*>(held); });
+  return py::array(dtype, std::move(shape), buffer->data(), owner);
+}
 
 std::vector<Padding> to_padding(const py::object& padding, size_t fields) {
   std::vector<Padding> out;

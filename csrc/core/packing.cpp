@@ -1,6 +1,7 @@
 #include "packing.h"
 
 #include <algorithm>
+#include <cstring>
 #include <numeric>
 #include <string>
 
@@ -152,6 +153,35 @@ PackedPool pack_pool(const int64_t* lengths, size_t documents, const PackingOpti
     packed.lengths[place] = pieces.lengths[i];
   }
   return packed;
+}
+
+void place_pieces(const uint8_t* values, uint64_t elements, size_t element_bytes, const uint8_t* fill,
+                  const PlacedPieces& pieces, const PackedRows& packed) {
+  uint64_t place = 0;  // the next one to be filled, counted through all rows
+  const auto leave_empty = [&](uint64_t until) {
+    for (uint64_t i = place; i < until; ++i) std::memcpy(packed.values + i * element_bytes, fill, element_bytes);
+    std::fill(packed.documents + place, packed.documents + until, 0);
+    std::fill(packed.positions + place, packed.positions + until, 0);
+    place = until;
+  };
+  int32_t number = 0;  // of the piece in its row
+  for (size_t i = 0; i < pieces.count; ++i) {
+    const auto length = static_cast<uint64_t>(pieces.lengths[i]), row = static_cast<uint64_t>(pieces.bins[i]);
+    const auto first = static_cast<uint64_t>(pieces.offsets[i] + pieces.starts[i]);
+    if (row >= packed.rows || first > elements || length > elements - first)
+      fail(Cause::argument, "piece " + std::to_string(i) + " lies outside the rows or the documents given");
+    if (row * packed.row_tokens >= place) {
+      leave_empty(row * packed.row_tokens);
+      number = 0;
+    }
+    if (length > (row + 1) * packed.row_tokens - place)
+      fail(Cause::argument, "piece " + std::to_string(i) + " does not fit its row");
+    std::memcpy(packed.values + place * element_bytes, values + first * element_bytes, length * element_bytes);
+    std::fill_n(packed.documents + place, length, ++number);
+    std::iota(packed.positions + place, packed.positions + place + length, static_cast<int32_t>(pieces.starts[i]));
+    place += length;
+  }
+  leave_empty(packed.rows * packed.row_tokens);
 }
 
 }  // namespace fastload

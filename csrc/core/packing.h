@@ -70,4 +70,27 @@ std::vector<int64_t> count_packed_rows(const int64_t* lengths, size_t documents,
                                        const PackingOptions& options);  // by pool
 PackedPool pack_pool(const int64_t* lengths, size_t documents, const PackingOptions& options, uint64_t pool);
 
+// Pieces to be placed in rows: piece i is lengths[i] elements of the document that begins at element offsets[i], from its
+// element starts[i] on, and stands in row bins[i], which rise.
+struct PlacedPieces {
+  const int64_t* offsets;
+  const int64_t* starts;
+  const int64_t* lengths;
+  const int64_t* bins;
+  size_t count;
+};
+
+// Where they go: [rows, row_tokens] each. documents counts the pieces of a row from 1 on, and is 0 in empty places;
+// positions are places in the document.
+struct PackedRows {
+  uint64_t rows, row_tokens;
+  uint8_t* values;
+  int32_t* documents;
+  int32_t* positions;
+};
+
+// values : `elements` elements of `element_bytes`. fill : an element for the places that stay empty.
+void place_pieces(const uint8_t* values, uint64_t elements, size_t element_bytes, const uint8_t* fill,
+                  const PlacedPieces& pieces, const PackedRows& packed);
+
 }  // namespace fastload

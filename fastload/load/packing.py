@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastload import _core
 from fastload.block.batch import Parts
 from fastload.block.padding import Padding
 from fastload.errors import ArgumentError
@@ -90,9 +91,9 @@ class PackedRows:
                 Field(f"{field.name}_position", "int32", (packing.length,)),
             ]
         )
-        self._dtype = NUMPY_DTYPES[field.dtype]
+        self.row_bytes = sum(f.row_bytes for f in self.schema)
         bits = Padding(packing.value).entry(field)[-1]
-        self._fill = np.frombuffer(bits.to_bytes(8, "little"), self._dtype, count=1)[0]
+        self._fill = bits.to_bytes(8, "little")[: NUMPY_DTYPES[field.dtype].itemsize]
 
     def place(
         self,
@@ -113,16 +114,5 @@ class PackedRows:
         rows : int
             Rows of the batch.
         """
-        taken = np.concatenate([[0], np.cumsum(lengths)])
-        first_of_bin = np.searchsorted(bins, np.arange(rows))
-        in_row = np.arange(len(bins)) - first_of_bin[bins]  # the piece's number in its row
-        # where a piece begins in the batch: at its row, after what stands before it there
-        begins = bins * self._length + taken[:-1] - taken[first_of_bin[bins]]
-        places = np.repeat(begins - taken[:-1], lengths) + np.arange(taken[-1])
-        elements = np.repeat(offsets[:-1] + starts - taken[:-1], lengths) + np.arange(taken[-1])
-        packed = np.full(rows * self._length, self._fill, self._dtype)
-        document, position = np.zeros(packed.shape, np.int32), np.zeros(packed.shape, np.int32)
-        packed[places] = values[elements]
-        document[places] = np.repeat(in_row + 1, lengths)
-        position[places] = elements - np.repeat(offsets[:-1], lengths)
-        return [(column.reshape(rows, self._length), None, None, None) for column in (packed, document, position)]
+        columns = _core.place_pieces(values, offsets, starts, lengths, bins, rows, self._length, self._fill)
+        return [(column, None, None, None) for column in columns]

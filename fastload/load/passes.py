@@ -226,12 +226,13 @@ class EnginePass(Pass):
 
 class GatheringPass(Pass):
     """Batches of rows that somebody names: `requests` says which, in the caller's thread; up to `threads` threads fetch
-    them, a few batches ahead, and they are delivered in order. The threads end with the pass."""
+    them, one batch or some small ones at a time, up to `depth` requests ahead, and they are delivered in order. The threads
+    end with the pass."""
 
     def __init__(
         self,
         requests: Iterator[Any],
-        fetch: Callable[[Any], Taken],
+        fetch: Callable[[Any], list[Taken | Exception]],
         make: Callable[..., Any],
         *,
         length: Callable[[], int],
@@ -245,6 +246,7 @@ class GatheringPass(Pass):
         self._depth, self._threads = depth, threads
         self._pool = ThreadPoolExecutor(threads, "fastload") if threads else None
         self._pending: deque[Any] = deque()
+        self._fetched: deque[Taken | Exception] = deque()  # of the latest request
         self._digest = self._rows = 0
         self._gather_s = self._waited_s = 0.0
         self._ended = False
@@ -253,7 +255,7 @@ class GatheringPass(Pass):
         return self._length()
 
     def is_ready(self) -> bool:
-        return bool(self._pending) and self._pending[0].done()
+        return bool(self._fetched) or (bool(self._pending) and self._pending[0].done())
 
     def is_over_after(self, batches: int) -> bool:
         if self._ended:
@@ -277,22 +279,29 @@ class GatheringPass(Pass):
         self._rows += len(rows)
         return taken.parts, taken.numbers, taken.repeated
 
-    def _timed_fetch(self, request: Any) -> tuple[Taken, float]:
-        started_at = time.perf_counter()
-        return self._fetch(request), time.perf_counter() - started_at
-
     def _next(self) -> Taken:
-        if self._pool is None:
-            request = next(self._requests)
-            self.attempted += 1
-            taken, seconds = self._timed_fetch(request)
-            self._waited_s += seconds
-        else:
-            taken, seconds = self._next_of_pool()
-        self._gather_s += seconds
+        if not self._fetched:
+            fetched, seconds = self._timed_fetch(next(self._requests)) if self._pool is None else self._next_of_pool()
+            self._fetched.extend(fetched)
+            self._gather_s += seconds
+        self.attempted += 1
+        taken = self._fetched.popleft()
+        if isinstance(taken, Exception):
+            raise taken
         return taken
 
-    def _next_of_pool(self) -> tuple[Taken, float]:
+    def _timed_fetch(self, request: Any) -> tuple[list[Taken | Exception], float]:
+        started_at = time.perf_counter()
+        try:
+            fetched = self._fetch(request)
+        except Exception as error:  # the batch's, raised when it is its turn
+            fetched = [error]
+        seconds = time.perf_counter() - started_at
+        if self._pool is None:
+            self._waited_s += seconds
+        return fetched, seconds
+
+    def _next_of_pool(self) -> tuple[list[Taken | Exception], float]:
         while len(self._pending) < self._depth:
             request = next(self._requests, None)
             if request is None:
@@ -306,7 +315,6 @@ class GatheringPass(Pass):
         self._waited_s += time.perf_counter() - started_at
         if not done:  # the batch stays where it is
             raise TimeoutError
-        self.attempted += 1
         return self._pending.popleft().result()
 
     def digest(self) -> tuple[int, int]:

@@ -18,8 +18,11 @@ from fastload.load.packing import PackedRows
 from fastload.load.passes import EnginePass, GatheringPass, Key, Pass, Taken
 from fastload.load.skipping import OnError
 from fastload.plan.packing import SequencePacking
+from fastload.plan.row_plan import Recent
 
 PREFETCH_BYTES = 8 << 20  # finished batches that wait for the consumer: as much as the caches keep warm
+STRETCH_ROWS = 4096  # of a plan, asked for at a time
+GROUP_BYTES = 1 << 20  # of small batches that are packed together
 GATHER_DEPTH = 4  # batches asked for ahead of each thread where the rows are named
 
 
@@ -259,22 +262,37 @@ class PlanServing(GatheringServing):
         mine = share.rows(total, key.position)
         batches = mine // batch_rows if loader._drops_last else -(-mine // batch_rows)
         on_error = loader._on_error()
+        group = self._group_batches(batch_rows)
+        mine = mine if not loader._drops_last else batches * batch_rows
+        stretch = group * batch_rows * max(1, STRETCH_ROWS // (group * batch_rows))
+        named = Recent(capacity=2 + loader.num_workers)  # a plan is asked for the rows of many batches at a time
 
-        def fetch(first: int) -> Taken:
-            count = min(batch_rows, mine - first)
-            positions = self._positions(key, share, first, count)
-            repeated = int(count > 0 and positions[-1] >= total)  # the last row of a rank at most
-            return self._fetch_positions(loader, on_error, key, positions % total, repeated)
+        def fetch(first: int) -> list[Taken | Exception]:
+            begin, end = first // stretch * stretch, min(mine, first + group * batch_rows)
+            positions = self._positions(key, share, begin, min(stretch, mine - begin))
+            names = named.get(begin, lambda: self._name(key, positions % total))
+            repeats = positions[end - begin - 1] >= total  # a rank's last row at most
+            return self._fetch_named(loader, on_error, names, first - begin, end - first, bool(repeats))
 
-        pass_ = self._pass(loader, iter(range(0, batches * batch_rows, batch_rows)), fetch, make, lambda: batches)
+        requests = iter(range(0, mine, group * batch_rows))
+        pass_ = self._pass(loader, requests, fetch, make, lambda: batches)
         pass_.key, pass_.share, pass_.total_rows, pass_.on_error = key, share, total, on_error
         return pass_
 
     def _positions(self, key: Key, share: Share, first: int, count: int) -> np.ndarray:
         return key.position + share.rank + np.arange(first, first + count) * share.world_size
 
-    def _fetch_positions(self, loader: Any, on_error: OnError, key: Key, positions: np.ndarray, repeated: int) -> Taken:
-        return self._fetch(loader, on_error, self._plan.rows(key.seed, key.epoch, positions), repeated)
+    def _name(self, key: Key, positions: np.ndarray) -> Any:
+        return self._plan.rows(key.seed, key.epoch, positions)
+
+    def _group_batches(self, batch_rows: int) -> int:
+        """Batches that are fetched together."""
+        return 1
+
+    def _fetch_named(
+        self, loader: Any, on_error: OnError, names: Any, first: int, count: int, repeats: bool
+    ) -> list[Taken | Exception]:
+        return [self._fetch(loader, on_error, names[first : first + count], int(repeats))]
 
     def definition(self, loader: Any) -> dict[str, Any]:
         return {"order": type(self._plan).__name__}
@@ -309,12 +327,29 @@ class PackedServing(PlanServing):
         self._packed = PackedRows(field, packing)
         self.schema = self._packed.schema
 
-    def _fetch_positions(self, loader: Any, on_error: OnError, key: Key, positions: np.ndarray, repeated: int) -> Taken:
-        documents, starts, lengths, bins = self._plan.documents(key.seed, key.epoch, positions)
+    def _name(self, key: Key, positions: np.ndarray) -> Any:
+        return self._plan.documents(key.seed, key.epoch, positions)
+
+    def _group_batches(self, batch_rows: int) -> int:
+        # What a batch costs in Python, and in waking its consumer, is as much as the copying: several share it.
+        return max(1, GROUP_BYTES // (batch_rows * self._packed.row_bytes))
+
+    def _fetch_named(
+        self, loader: Any, on_error: OnError, names: Any, first: int, count: int, repeats: bool
+    ) -> list[Taken | Exception]:
+        begin, end = np.searchsorted(names[3], (first, first + count))
+        documents, starts, lengths, bins = (column[begin:end] for column in names)
         ((values, _, offsets, _),) = self._read(loader, documents, False)
-        parts = self._packed.place(values, offsets, starts, lengths, bins, len(positions))
-        begun = documents[(starts == 0) & (bins < len(positions) - repeated)]
-        return Taken(parts, None, repeated, begun)
+        taken, batch_rows = [], loader._batch_rows
+        for at in range(0, count, batch_rows):
+            rows = min(batch_rows, count - at)
+            repeated = int(repeats and at + rows == count)
+            i, j = np.searchsorted(bins, (first + at, first + at + rows))
+            local = bins[i:j] - (first + at)
+            parts = self._packed.place(values, offsets[i:], starts[i:j], lengths[i:j], local, rows)
+            begun = documents[i:j][(starts[i:j] == 0) & (local < rows - repeated)]
+            taken.append(Taken(parts, None, repeated, begun))
+        return taken
 
     def definition(self, loader: Any) -> dict[str, Any]:
         packing = self._packing
@@ -343,8 +378,8 @@ class SamplerServing(GatheringServing):
             next(lists, None)
         on_error = loader._on_error()
 
-        def fetch(rows: Any) -> Taken:
-            return self._fetch(loader, on_error, np.asarray(rows, np.int64))
+        def fetch(rows: Any) -> list[Taken | Exception]:
+            return [self._fetch(loader, on_error, np.asarray(rows, np.int64))]
 
         def length() -> int:
             return max(0, len(loader.batch_sampler) - key.position)
