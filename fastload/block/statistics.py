@@ -48,9 +48,11 @@ def merge_records(records: np.ndarray, kind: str) -> FieldStatistics:
     """
     count = records["count"].sum(axis=0)
     safe = np.maximum(count, 1)
-    mean = (records["mean"] * (records["count"] / safe)).sum(axis=0)
-    with np.errstate(over="ignore"):  # values near the largest float: an infinite deviation is the honest answer
+    # values near the largest float: an infinite deviation is the honest answer
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = (records["mean"] * (records["count"] / safe)).sum(axis=0)
         m2 = records["m2"].sum(axis=0) + ((np.sqrt(records["count"]) * (records["mean"] - mean)) ** 2).sum(axis=0)
+        m2 = np.where(np.isfinite(mean), m2, np.inf)
     view = {"i": np.int64, "u": np.uint64, "f": np.float64}[kind]
     present = (records["count"] + records["infinities"]) > 0
     low = np.ascontiguousarray(records["min"]).view(view)

@@ -152,7 +152,7 @@ class EnginePass(Pass):
         return self._batches
 
     def is_ready(self) -> bool:
-        return self._engine.threads > 0 and self._epoch.is_ready()
+        return self._engine.threads > 0 and self._epoch is not None and self._epoch.is_ready()
 
     def _take(self) -> tuple[Parts, np.ndarray | None, int]:
         while True:

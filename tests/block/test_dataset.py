@@ -139,6 +139,12 @@ def test_statistics_of_difficult_values(tmp_path):
     assert np.isnan(empty.statistics["x"].mean)
 
 
+def test_values_near_the_largest_float_have_an_infinite_deviation(tmp_path):
+    for values in ([1.797e308, -1.797e308], [2.57e300, 1.797e308, 1.797e308, -1e308]):
+        s = fl.write(tmp_path / "x.fl", {"x": np.array(values)}, overwrite=True).statistics["x"]
+        assert (s.min, s.max, s.std) == (min(values), max(values), np.inf)
+
+
 def test_mean_and_deviation_far_from_zero(tmp_path):
     """The naive sum of squares loses all digits here."""
     x = 1e8 + np.random.default_rng(0).normal(size=(20_000, 2))
