@@ -11,7 +11,7 @@ from torch.utils.data import BatchSampler, DistributedSampler, RandomSampler, Se
 
 from fastload import _core
 from fastload.block.dataset import RowAccess
-from fastload.errors import FastloadError, StateError
+from fastload.errors import ArgumentError, FastloadError, StateError
 from fastload.load.audit import Audit, digest_of, digest_of_all
 from fastload.load.deal import RankSampler, Share, usual_lanes
 from fastload.load.packing import PackedRows
@@ -30,6 +30,10 @@ def serving_of(rows: RowAccess, dataset: Any, batch_sampler: Any, packing: Any) 
     """What serves a loader over `dataset` with this batch sampler."""
     sampler = batch_sampler.sampler if type(batch_sampler) is BatchSampler else None
     if packing is not None:
+        if type(sampler) not in (SequentialSampler, RandomSampler, DistributedSampler, RankSampler):
+            raise ArgumentError(
+                "packing and a sampler of your own exclude each other: packing says which rows come when"
+            )
         return PackedServing(
             rows, packing, shuffles=type(sampler) is RandomSampler or getattr(sampler, "shuffle", False)
         )
@@ -252,6 +256,10 @@ class PlanServing(GatheringServing):
 
     def __init__(self, rows: RowAccess, plan: Any) -> None:
         super().__init__(rows)
+        if plan.dataset_rows != rows.num_rows:
+            raise ArgumentError(
+                f"the sampler was made for {plan.dataset_rows} rows, and the data set has {rows.num_rows}: make it anew"
+            )
         self._plan = plan
 
     def total_rows(self, key: Key) -> int:
@@ -295,7 +303,7 @@ class PlanServing(GatheringServing):
         return [self._fetch(loader, on_error, names[first : first + count], int(repeats))]
 
     def definition(self, loader: Any) -> dict[str, Any]:
-        return {"order": type(self._plan).__name__}
+        return {"order": type(self._plan).__name__, "plan": self._plan.fingerprint}
 
     def row_numbers(self, loader: Any, key: Key, share: Share, first: int, count: int) -> np.ndarray:
         total = self.total_rows(key)
@@ -323,7 +331,6 @@ class PackedServing(PlanServing):
             ),
         )
         self.shuffles = shuffles
-        self._packing = packing
         self._packed = PackedRows(field, packing)
         self.schema = self._packed.schema
 
@@ -350,10 +357,6 @@ class PackedServing(PlanServing):
             begun = documents[i:j][(starts[i:j] == 0) & (local < rows - repeated)]
             taken.append(Taken(parts, None, repeated, begun))
         return taken
-
-    def definition(self, loader: Any) -> dict[str, Any]:
-        packing = self._packing
-        return {"order": "packed", "length": packing.length, "pool_documents": packing.pool_documents}
 
     def row_numbers(self, loader: Any, key: Key, share: Share, first: int, count: int) -> np.ndarray:
         total = self.total_rows(key)

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastload._core import Permutation
 from fastload.plan.random import BASE_ORDER, POOL_ORDER, outputs, stream_key
-from fastload.plan.row_plan import Recent, by_pool, checked_count, checked_lengths, checked_positions
+from fastload.plan.row_plan import Recent, by_pool, checked_count, checked_lengths, checked_positions, fingerprint_of
 
 
 class LengthBuckets:
@@ -72,6 +72,8 @@ class LengthBuckets:
             pool_rows = self.chunk_rows * max(1, min(100, len(self._lengths) // (4 * self.chunk_rows)))
         self.pool_rows = min(checked_count("pool_rows", pool_rows), max(1, len(self._lengths)))
         self.shuffle = bool(shuffle)
+        self.dataset_rows = len(self._lengths)
+        self.fingerprint = fingerprint_of(self._lengths, self.pool_rows, self.chunk_rows, self.shuffle)
         self._pools = Recent(capacity=4)  # a batch touches two at most, and a prefetcher may be at the next epoch
 
     def num_rows(self, seed: int, epoch: int) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from fastload._core import Permutation, count_packed_rows, pack_pool
 from fastload.errors import ArgumentError
 from fastload.plan.random import BASE_ORDER, POOL_ORDER, outputs, stream_key
-from fastload.plan.row_plan import Recent, by_pool, checked_count, checked_lengths, checked_positions
+from fastload.plan.row_plan import Recent, by_pool, checked_count, checked_lengths, checked_positions, fingerprint_of
 
 MAX_ROW_TOKENS = 1 << 24  # memory is taken for each possible length
 
@@ -104,6 +104,8 @@ class SequencePacking:
             )
         self.pool_documents = min(checked_count("pool_documents", pool_documents), max(1, len(self._lengths)))
         self.empty_documents = int(np.count_nonzero(self._lengths == 0))
+        self.dataset_rows = len(self._lengths)
+        self.fingerprint = fingerprint_of(self._lengths, self.row_tokens, self.pool_documents, self.shuffle)
         self._pool_starts = Recent(capacity=2)
         self._pools = Recent(capacity=4)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator
 from threading import Lock
 from typing import Any, Protocol, TypeVar
+from zlib import crc32
 
 import numpy as np
 
@@ -20,6 +21,9 @@ class RowPlan(Protocol):
     order at most. So a loader resumes at a position, deals positions to ranks (rank r of W takes ``first + r + q * W``)
     and gets the same rows for any number of threads and ranks.
     """
+
+    dataset_rows: int  # rows of the data set that it orders
+    fingerprint: int  # of what it was made of: two plans with the same one give the same rows
 
     def num_rows(self, seed: int, epoch: int) -> int:
         """Positions of the epoch: 0 .. num_rows - 1."""
@@ -60,6 +64,15 @@ def checked_lengths(lengths: Any) -> np.ndarray:
         raise ArgumentError(f"lengths must not be negative; row {row} has {given[row]}")
     copy.flags.writeable = False
     return copy
+
+
+def fingerprint_of(array: np.ndarray, *options: Any) -> int:
+    """A checksum of what a plan was made of: 32 bits.
+
+    >>> fingerprint_of(np.arange(3), 10) == fingerprint_of(np.arange(3), 10) != fingerprint_of(np.arange(3), 11)
+    True
+    """
+    return crc32(repr(options).encode(), crc32(np.ascontiguousarray(array)))
 
 
 def checked_count(name: str, count: Any) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastload.errors import ArgumentError, EmptyError, ShapeError
 from fastload.plan.random import uniforms
-from fastload.plan.row_plan import Recent, checked_count, checked_positions
+from fastload.plan.row_plan import Recent, checked_count, checked_positions, fingerprint_of
 
 
 class WeightedSampler:
@@ -63,6 +63,8 @@ class WeightedSampler:
         if num_samples is None:
             num_samples = len(weights if self.replacement else candidates)
         self.num_samples = checked_count("num_samples", num_samples)
+        self.dataset_rows = len(weights)
+        self.fingerprint = fingerprint_of(weights, self.num_samples, self.replacement)
         if self.replacement:
             # Divided by the largest, the total is a normal number in 1 .. rows, and `uniform * total` is below it.
             self._sums = np.cumsum(weights / weights.max())

@@ -108,6 +108,24 @@ def test_a_plan_has_a_length_an_audit_and_an_explanation(rows):
         fl.DataLoader(rows, batch_size=30, shuffle=True, seed=3).load_state_dict(loader.state_dict())
 
 
+def test_a_plan_of_other_rows_is_refused(rows):
+    with pytest.raises(errors.ArgumentError, match=r"made for 3 rows.*has 400"):
+        fl.DataLoader(rows, sampler=fl.WeightedSampler([1, 2, 3]))
+
+
+def test_a_state_knows_its_plan(rows):
+    def loader(weights, **options):
+        return fl.DataLoader(rows, batch_size=50, seed=1, sampler=fl.WeightedSampler(weights, **options))
+
+    weights = np.arange(1, NUM_ROWS + 1)
+    first = loader(weights)
+    next(iter(first))
+    loader(weights).load_state_dict(first.state_dict())
+    for other in (loader(weights[::-1]), loader(weights, num_samples=10), loader(weights, replacement=False)):
+        with pytest.raises(errors.StateError, match="plan"):
+            other.load_state_dict(first.state_dict())
+
+
 def test_seeds_are_drawn_once_a_pass(rows):
     def passes():
         torch.manual_seed(4)
@@ -218,6 +236,7 @@ def test_packing_wastes_little():
         ({"a": [np.arange(2)]}, {"packing": fl.Packing(4, value=0.5)}, "does not hold"),
         ({"a": [np.arange(2)]}, {"padding": fl.Padding()}, "exclude each other"),
         ({"a": [np.arange(2)]}, {"sample_seeds": True}, "sample_seeds"),
+        ({"a": [np.arange(2)]}, {"sampler": [0]}, "sampler of your own"),
         ({"a": [np.arange(2)]}, {"on_error": "skip"}, "on_error"),
         ([1, 2, 3], {}, "torch's own machinery"),
     ],

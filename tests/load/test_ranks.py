@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
+import children
 import numpy as np
 import pytest
 import torch
@@ -189,6 +191,26 @@ def test_ranks_without_a_seed_cannot_agree_alone(rows):
     with pytest.raises(errors.ArgumentError, match="seed"):
         iter(loader)
     assert rows_of(fl.DataLoader(rows, batch_size=10, rank=1, world_size=2))[:3] == [1, 3, 5]  # nothing to agree on
+
+
+def _rank_of_two(rank: int, folder: str, path: str) -> list[list[int]]:
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    torch.manual_seed(100 + rank)  # their own draws would differ
+    loader = fl.DataLoader(path, batch_size=50, shuffle=True, rank=rank, world_size=2, num_workers=1)
+    passes = [rows_of(loader), rows_of(loader)]
+    dist.destroy_process_group()
+    return passes
+
+
+def test_ranks_without_a_seed_take_that_of_rank_0(rows, tmp_path):
+    with ThreadPoolExecutor() as pool:
+        runs = [pool.submit(children.call, _rank_of_two, rank, str(tmp_path), str(rows.path)) for rank in range(2)]
+        ranks = [run.result() for run in runs]
+    for passes in zip(*ranks):
+        assert sorted(interleaved(passes)) == list(range(NUM_ROWS))
+    assert ranks[0][0] != ranks[0][1]
 
 
 def test_a_state_brings_its_lanes(rows):
