@@ -23,7 +23,7 @@ from fastload.load.deal import RankSampler, Share, agreed_seed, check_share
 from fastload.load.device import DeviceBatches, Mover, mover_for
 from fastload.load.packing import Packing
 from fastload.load.passes import Key, Pass
-from fastload.load.serving import Serving, serving_of
+from fastload.load.serving import Serving, is_plan, serving_of
 from fastload.load.skipping import OnError, SkippedRow, check_on_error
 from fastload.load.sources import to_rows
 from fastload.plan.random import row_keys
@@ -162,7 +162,7 @@ class DataLoader(TorchDataLoader[_T_co]):
             )
         if rank is not None:
             if (
-                sampler is not None and not (hasattr(sampler, "rows") or type(sampler) is RankSampler)
+                sampler is not None and not (is_plan(sampler) or type(sampler) is RankSampler)
             ) or batch_sampler:
                 raise ArgumentError(
                     "rank and world_size deal the rows of an order that fastload makes; a sampler of your own already says "

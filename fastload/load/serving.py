@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,6 +27,11 @@ GROUP_BYTES = 1 << 20  # of small batches that are packed together
 GATHER_DEPTH = 4  # batches asked for ahead of each thread where the rows are named
 
 
+def is_plan(sampler: Any) -> bool:
+    """Whether it is a RowPlan, which names the row at any position."""
+    return hasattr(sampler, "rows") and hasattr(sampler, "fingerprint")
+
+
 def serving_of(rows: RowAccess, dataset: Any, batch_sampler: Any, packing: Any) -> Serving:
     """What serves a loader over `dataset` with this batch sampler."""
     sampler = batch_sampler.sampler if type(batch_sampler) is BatchSampler else None
@@ -37,7 +43,7 @@ def serving_of(rows: RowAccess, dataset: Any, batch_sampler: Any, packing: Any) 
         return PackedServing(
             rows, packing, shuffles=type(sampler) is RandomSampler or getattr(sampler, "shuffle", False)
         )
-    if hasattr(sampler, "rows") and hasattr(sampler, "num_rows"):  # a RowPlan
+    if is_plan(sampler):
         return PlanServing(rows, sampler)
     source = getattr(sampler, "dataset" if isinstance(sampler, DistributedSampler) else "data_source", None)
     if source is dataset and type(sampler) in (DistributedSampler, RankSampler):
@@ -196,6 +202,7 @@ class GatheringServing(Serving):
 
     def __init__(self, rows: RowAccess) -> None:
         super().__init__(rows)
+        self._has_warned = False
         self.forget_threads()
 
     def forget_threads(self) -> None:
@@ -238,7 +245,21 @@ class GatheringServing(Serving):
             return False
         return True
 
+    def _warn_if_slow(self, loader: Any) -> None:
+        decoded_bytes = self.rows._source().decoded_bytes
+        if self._has_warned or decoded_bytes <= loader.memory_bytes:
+            return
+        self._has_warned = True
+        warnings.warn(
+            f"a sampler names the rows, and the blocks they lie in take {decoded_bytes:,} bytes when decoded; memory_bytes is "
+            f"{loader.memory_bytes:,}, so that a row may cost the decoding of a block. Raise memory_bytes, write the data with "
+            "codec='raw', or use shuffle=True",
+            UserWarning,
+            stacklevel=6,
+        )
+
     def _pass(self, loader: Any, requests: Iterator[Any], fetch: Any, make: Any, length: Any) -> GatheringPass:
+        self._warn_if_slow(loader)
         return GatheringPass(
             requests,
             fetch,

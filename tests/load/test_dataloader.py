@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -399,6 +400,17 @@ def test_batches_that_wait_are_counted_only_where_a_factor_is_given(dataset, mon
     for factor in (None, 3):
         list(fl.DataLoader(dataset, batch_size=10, num_workers=2, prefetch_factor=factor))
     assert limits == [0, 6]  # 0: as many as fit, though torch's own default is 2 for each worker
+
+
+@pytest.mark.parametrize("memory_bytes", [40_000, 1 << 30])
+def test_a_sampler_that_makes_loading_slow_is_said_once(dataset, memory_bytes, request):
+    loader = fl.DataLoader(dataset, batch_size=10, sampler=[3, 999, 4], memory_bytes=memory_bytes)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        assert rows_of(loader) == rows_of(loader) == [3, 999, 4]
+    is_slow = memory_bytes < 1 << 30 and "lz4" in request.node.name
+    assert [str(w.message).split(",")[0] for w in seen] == ["a sampler names the rows"] * is_slow
+    assert all(w.filename == __file__ for w in seen)
 
 
 def test_interrupt_ends_the_program_at_once(dataset):

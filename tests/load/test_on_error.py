@@ -61,6 +61,7 @@ def taken(loader) -> tuple[list[int], int]:
 SAMPLERS = {"file order": {}, "shuffled": {"shuffle": True, "seed": 1}, "named": {"sampler": range(NUM_ROWS)}}
 
 
+@pytest.mark.filterwarnings("ignore:a sampler names the rows")
 @pytest.mark.parametrize("order", SAMPLERS)
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("memory_bytes", [20_000, 1 << 30])
