@@ -10,6 +10,8 @@
 namespace fastload {
 namespace {
 
+constexpr uint64_t kMaxLanes = 65536;
+
 using Wide = unsigned __int128;
 
 uint64_t divide_up(uint64_t value, uint64_t by) { return value / by + (value % by != 0); }
@@ -32,7 +34,9 @@ uint64_t rows_of_rank(uint64_t rows, const OrderOptions& options) {
 
 Order::Order(std::shared_ptr<const BlockIndex> index, const std::vector<uint64_t>& costs, const OrderOptions& options)
     : options_(options), index_(std::move(index)), line_(index_) {
-  if (options_.lanes == 0) fail(Cause::argument, "an order needs at least one lane");
+  if (options_.lanes == 0 || options_.lanes > kMaxLanes)
+    fail(Cause::argument,
+         "an order has 1 to " + std::to_string(kMaxLanes) + " lanes, got " + std::to_string(options_.lanes));
   if (options_.rank >= options_.world_size)
     fail(Cause::argument, "rank must be below world_size (" + std::to_string(options_.world_size) + "), got " +
                               std::to_string(options_.rank));

@@ -14,7 +14,7 @@ namespace fastload {
 namespace {
 
 constexpr uint64_t kReadAheadBytes = uint64_t{32} << 20;        // stored bytes asked for before they are decoded
-constexpr uint64_t kSequentialWindowBytes = uint64_t{4} << 20;  // without shuffling, small windows flow best
+constexpr uint64_t kSequentialWindowBytes = uint64_t{4} << 20;  // of a lane: without shuffling, small windows flow best
 constexpr uint64_t kSequentialArenas = 4;
 constexpr uint64_t kAlways = UINT64_MAX;
 constexpr char kThreadName[] = "fastload";  // in top and in debuggers
@@ -144,7 +144,8 @@ bool Engine::is_forked() const { return getpid() != owner_process_; }
 std::shared_ptr<const Order> Engine::order(const OrderOptions& options) const {
   OrderOptions order = options;
   if (!options.shuffle)
-    order.window_bytes = std::min(kSequentialWindowBytes, options_.memory_bytes / kSequentialArenas);
+    order.window_bytes = std::min(kSequentialWindowBytes * std::max<uint64_t>(1, options.lanes),
+                                  options_.memory_bytes / kSequentialArenas);
   else if (!resident_)
     order.window_bytes = options_.memory_bytes;
   return std::make_shared<const Order>(index_, window_costs_, order);

@@ -279,7 +279,9 @@ TEST(what_is_no_order_is_refused) {
   const Blocks blocks = some_blocks(5, 2);
   OrderOptions options;
   options.lanes = 0;
-  CHECK_ERROR(Cause::argument, {"lane"}, make_order(blocks, options));
+  CHECK_ERROR(Cause::argument, {"1 to 65536 lanes, got 0"}, make_order(blocks, options));
+  options.lanes = uint64_t{1} << 62;
+  CHECK_ERROR(Cause::argument, {"lanes"}, make_order(blocks, options));
   options.lanes = 1;
   options.rank = options.world_size = 2;
   CHECK_ERROR(Cause::argument, {"rank must be below world_size (2), got 2"}, make_order(blocks, options));

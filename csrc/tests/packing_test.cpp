@@ -141,4 +141,23 @@ TEST(more_pieces_than_can_be_counted_are_refused) {
               count_packed_rows(lengths.data(), lengths.size(), {1, 2, std::nullopt}));
 }
 
+TEST(pieces_are_placed_one_after_the_other) {
+  const std::vector<int32_t> values{10, 11, 12, 13, 14, 20, 21, 30};
+  const std::vector<int64_t> offsets{0, 5, 7, 0}, starts{3, 0, 0, 1}, lengths{2, 2, 1, 2}, bins{0, 0, 2, 2};
+  const int32_t fill = -1;
+  std::vector<int32_t> packed(15, 99), documents(15, 99), positions(15, 99);
+  const auto place = [&](uint64_t elements, uint64_t rows, uint64_t row_tokens) {
+    place_pieces(reinterpret_cast<const uint8_t*>(values.data()), elements, 4, reinterpret_cast<const uint8_t*>(&fill),
+                 {offsets.data(), starts.data(), lengths.data(), bins.data(), bins.size()},
+                 {rows, row_tokens, reinterpret_cast<uint8_t*>(packed.data()), documents.data(), positions.data()});
+  };
+  place(8, 3, 5);
+  CHECK(packed == (std::vector<int32_t>{13, 14, 20, 21, -1, -1, -1, -1, -1, -1, 30, 11, 12, -1, -1}));
+  CHECK(documents == (std::vector<int32_t>{1, 1, 2, 2, 0, 0, 0, 0, 0, 0, 1, 2, 2, 0, 0}));
+  CHECK(positions == (std::vector<int32_t>{3, 4, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0}));
+  CHECK_ERROR(Cause::argument, {"piece 2 lies outside"}, place(8, 2, 5));
+  CHECK_ERROR(Cause::argument, {"piece 2 lies outside"}, place(7, 3, 5));
+  CHECK_ERROR(Cause::argument, {"piece 1 does not fit"}, place(8, 3, 3));
+}
+
 }  // namespace fastload::test

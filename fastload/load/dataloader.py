@@ -604,8 +604,8 @@ def _check_options(
         raise ArgumentError(f"seed must be an integer, got {seed!r}")
     if not isinstance(memory_bytes, (int, np.integer)) or memory_bytes < 1:
         raise ArgumentError(f"memory_bytes must be a positive number of bytes, got {memory_bytes!r}")
-    if lanes is not None and (isinstance(lanes, bool) or not isinstance(lanes, int) or lanes < 1):
-        raise ArgumentError(f"lanes must be a positive integer, got {lanes!r}")
+    if lanes is not None and (isinstance(lanes, bool) or not isinstance(lanes, int) or not 0 < lanes <= 65536):
+        raise ArgumentError(f"lanes must be an integer in 1 .. 65536, got {lanes!r}")
 
 
 def _refuse_where_torch_serves(**options: Any) -> None:

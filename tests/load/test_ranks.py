@@ -178,7 +178,7 @@ def test_never_twice(rows):
         ({"rank": 0, "world_size": 0}, "world_size must be a positive integer"),
         ({"rank": 0.0, "world_size": 1}, "rank must be an integer"),
         ({"ends": "uneven"}, "pad, drop, wrap"),
-        ({"lanes": 0}, "lanes must be a positive integer"),
+        ({"lanes": 0}, r"lanes must be an integer in 1 \.\. 65536"),
     ],
 )
 def test_what_is_no_rank_is_refused(rows, options, message):
