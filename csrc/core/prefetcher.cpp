@@ -72,7 +72,9 @@ struct EpochWork {
 
   // Its memory may be had: nothing more will be decoded into it, and nobody is at it.
   bool needs_no_memory() const {
-    return (windows_over == window_rows_left.size() || cancelled || error) && running == 0;
+    const bool has_failed =
+        error && order->window_at(next_position) >= failed_window;  // and nothing before that is left
+    return (windows_over == window_rows_left.size() || cancelled || has_failed) && running == 0;
   }
   bool has_news() const { return (!slots.empty() && slots.front().done) || next_delivery >= batches || must_throw(); }
   bool keeps_waiting() const { return consumer_sleeps && has_news(); }
