@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Hashable, Iterator
 from threading import Lock
 from typing import Any, Protocol, TypeVar
@@ -101,7 +102,8 @@ def by_pool(pools: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
 class Recent:
     """The last few results of a costly pure function. Thread-safe: who asks for what another thread is making waits for it.
 
-    A copy or a pickle of it starts empty: what was kept can be made again.
+    A copy or a pickle of it starts empty: what was kept can be made again. So does a forked child, where a thread that is not
+    there may hold the lock.
 
     >>> recent = Recent(capacity=1)
     >>> recent.get("a", lambda: print("made") or 7), recent.get("a", lambda: print("made") or 7)
@@ -111,16 +113,22 @@ class Recent:
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._kept: dict[Hashable, Any] = {}  # the one asked for last stands last
-        self._lock = Lock()
+        self._begin()
+
+    def _begin(self) -> tuple[int, Lock, dict[Hashable, Any]]:
+        self._mine = os.getpid(), Lock(), {}  # what was asked for last stands last
+        return self._mine
 
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
         """The result kept for `key`; else ``make()``, and the one that was not asked for the longest is forgotten."""
-        with self._lock:
-            value = self._kept.pop(key) if key in self._kept else make()
-            self._kept[key] = value
-            if len(self._kept) > self._capacity:
-                del self._kept[next(iter(self._kept))]
+        process, lock, kept = self._mine
+        if process != os.getpid():
+            _, lock, kept = self._begin()
+        with lock:
+            value = kept.pop(key) if key in kept else make()
+            kept[key] = value
+            if len(kept) > self._capacity:
+                del kept[next(iter(kept))]
             return value
 
     def __reduce__(self) -> tuple[type[Recent], tuple[int]]:

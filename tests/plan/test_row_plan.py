@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -185,6 +187,27 @@ def test_recent_makes_one_thing_once_for_two_threads():
         finish.set()
         assert (first.result(), second.result()) == (7, 7)
     assert len(made) == 1
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+def test_recent_does_not_wait_in_a_forked_child_for_a_thread_that_is_not_there():
+    recent, begun, finish = Recent(capacity=1), threading.Event(), threading.Event()
+
+    def make() -> int:
+        begun.set()
+        finish.wait()
+        return 7
+
+    with ThreadPoolExecutor(1) as pool:
+        made = pool.submit(recent.get, "a", make)
+        begun.wait()
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)  # ends a child that hangs
+            os._exit(recent.get("a", lambda: 5))
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        finish.set()
+        assert (code, made.result()) == (5, 7)
 
 
 def test_recent_keeps_nothing_of_what_failed():
