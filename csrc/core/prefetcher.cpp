@@ -567,6 +567,7 @@ const Order& Epoch::order() const { return *work_->order; }
 std::shared_ptr<const Order> Epoch::shared_order() const { return work_->order; }
 uint64_t Epoch::batches() const { return work_->batches; }
 EpochCosts Epoch::costs() const {
+  if (engine_->is_forked()) return work_->costs;  // as they were; a thread that is not here may hold the lock
   std::lock_guard<std::mutex> lock(engine_->mutex_);
   return work_->costs;
 }
