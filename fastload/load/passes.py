@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastload import _core
 from fastload.block.batch import Parts, num_rows, without_rows
+from fastload.errors import ClosedError
 from fastload.load.audit import digest_of
 from fastload.load.deal import Share
 from fastload.load.monitor import log_pass, logger, stage_seconds, verdict
@@ -227,7 +230,8 @@ class EnginePass(Pass):
 class GatheringPass(Pass):
     """Batches of rows that somebody names: `requests` says which, in the caller's thread; up to `threads` threads fetch
     them, one batch or some small ones at a time, up to `depth` requests ahead, and they are delivered in order. The threads
-    end with the pass."""
+    end with the pass. A forked child has none, and what they held locked at the fork stays locked: there the pass is
+    refused."""
 
     def __init__(
         self,
@@ -245,17 +249,24 @@ class GatheringPass(Pass):
         self._requests, self._fetch, self._length = requests, fetch, length
         self._depth, self._threads = depth, threads
         self._pool = ThreadPoolExecutor(threads, "fastload") if threads else None
+        self._asked: deque[Any] = deque()  # for the threads, which do not know of them yet
         self._pending: deque[Any] = deque()
         self._fetched: deque[Taken | Exception] = deque()  # of the latest request
         self._digest = self._rows = 0
         self._gather_s = self._waited_s = 0.0
-        self._ended = False
+        self._ended = self._interrupted = False
+        self._process = os.getpid()
 
     def __len__(self) -> int:
         return self._length()
 
     def is_ready(self) -> bool:
+        if self._is_forked():
+            return True  # to say so
         return bool(self._fetched) or (bool(self._pending) and self._pending[0].done())
+
+    def _is_forked(self) -> bool:
+        return os.getpid() != self._process
 
     def is_over_after(self, batches: int) -> bool:
         if self._ended:
@@ -266,6 +277,12 @@ class GatheringPass(Pass):
             return False
 
     def _take(self) -> tuple[Parts, np.ndarray | None, int]:
+        if self._is_forked():
+            raise ClosedError("this iterator belongs to the parent process; make a new one after fork")
+        if self._interrupted:
+            raise ClosedError(
+                "this iterator was interrupted and cannot go on; make a new one (a state_dict says where)"
+            )
         try:
             while (taken := self._next()).parts is None:  # all its rows were skipped
                 pass
@@ -302,11 +319,7 @@ class GatheringPass(Pass):
         return fetched, seconds
 
     def _next_of_pool(self) -> tuple[list[Taken | Exception], float]:
-        while len(self._pending) < self._depth:
-            request = next(self._requests, None)
-            if request is None:
-                break
-            self._pending.append(self._pool.submit(self._timed_fetch, request))
+        self._ask_ahead()
         if not self._pending:
             self._pool.shutdown()
             raise StopIteration
@@ -316,6 +329,17 @@ class GatheringPass(Pass):
         if not done:  # the batch stays where it is
             raise TimeoutError
         return self._pending.popleft().result()
+
+    def _ask_ahead(self) -> None:
+        self._asked.extend(islice(self._requests, self._depth - len(self._pending) - len(self._asked)))
+        try:
+            while self._asked:
+                self._pending.append(self._pool.submit(self._timed_fetch, self._asked[0]))
+                self._asked.popleft()
+        except BaseException:  # Ctrl-C may have struck while a thread was begun: the program's end would wait for it
+            self._interrupted = True
+            self.close()
+            raise
 
     def digest(self) -> tuple[int, int]:
         return self._digest % (1 << 64), self._rows
@@ -332,7 +356,7 @@ class GatheringPass(Pass):
         }
 
     def close(self) -> None:
-        if self._pool is not None:
+        if self._pool is not None and not self._is_forked():
             self._pool.shutdown(wait=False, cancel_futures=True)
 
     def __del__(self) -> None:

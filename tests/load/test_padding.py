@@ -44,6 +44,7 @@ def reference(lists: list[list[int]], padding: fl.Padding) -> tuple[list[list[in
     return values, list(map(len, lists)), masks
 
 
+@pytest.mark.filterwarnings("ignore:a sampler names the rows")
 @settings(max_examples=60, deadline=None)
 @given(
     value=st.sampled_from([0, -1, 7]),
