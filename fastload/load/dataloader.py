@@ -19,7 +19,7 @@ from fastload.errors import ArgumentError, StateError
 from fastload.load.assemble import REPEATED, SEEDS, Assembler
 from fastload.load.asynchronous import AsyncBatches
 from fastload.load.audit import Audit
-from fastload.load.deal import RankSampler, Share, agreed_seed, check_share
+from fastload.load.deal import RankSampler, Share, agreed_seed, check_share, stock_order
 from fastload.load.device import DeviceBatches, Mover, mover_for
 from fastload.load.packing import Packing
 from fastload.load.passes import Key, Pass
@@ -161,14 +161,15 @@ class DataLoader(TorchDataLoader[_T_co]):
                 on_error=on_error if on_error != "raise" else None,
             )
         if rank is not None:
-            if (
-                sampler is not None and not (is_plan(sampler) or type(sampler) is RankSampler)
-            ) or batch_sampler:
+            order = stock_order(sampler, rows.num_rows) if type(sampler) is not DistributedSampler else None
+            if order is not None:  # it says how to shuffle, and nothing of ranks; frameworks hand such ones back
+                sampler, shuffle = None, order
+            if (sampler is not None and not is_plan(sampler)) or not _deals(batch_sampler, rank, world_size):
                 raise ArgumentError(
                     "rank and world_size deal the rows of an order that fastload makes; a sampler of your own already says "
                     "which rows this rank gets: give one or the other (fastload.WeightedSampler takes both)"
                 )
-            if sampler is None:
+            if sampler is None and batch_sampler is None:
                 sampler = RankSampler(self, dataset, rank, world_size, bool(shuffle), ends == "drop")
                 shuffle = None
         if num_workers is None:
@@ -206,7 +207,7 @@ class DataLoader(TorchDataLoader[_T_co]):
         self._asked_prefetch_factor = prefetch_factor  # torch's attribute is 2 where nothing was asked
         self._epoch = 0
         self._rows = rows if native else None
-        self._serving: Serving | None = serving_of(rows, dataset, self.batch_sampler, packing) if native else None
+        self._serving: Serving | None = serving_of(rows, self.batch_sampler, packing) if native else None
         self._last: Pass | None = None
         self._resume: dict[str, Any] | None = None  # a state that was loaded and not yet begun from
         self._adopted_lanes: int | None = None
@@ -380,7 +381,7 @@ class DataLoader(TorchDataLoader[_T_co]):
     def _marks_repeated(self) -> bool:
         share = self._share()
         as_tuple = self._rows.as_tuple or self.dataset is not self._rows
-        return share.world_size > 1 and share.ends == "pad" and not as_tuple
+        return share.world_size > 1 and share.ends == "pad" and self._serving.deals and not as_tuple
 
     def _collates(self) -> bool:
         return self.collate_fn is not None and self.collate_fn is not default_collate
@@ -615,6 +616,13 @@ def _refuse_where_torch_serves(**options: Any) -> None:
             f"{given[0]} is for data that fastload serves (a path, fastload.Dataset, arrays, tensors, TensorDataset) in batches; "
             "torch's own machinery serves this data set and does not know it"
         )
+
+
+def _deals(batch_sampler: Any, rank: int, world_size: int) -> bool:
+    """Whether it is none, or one over rows that fastload dealt to this rank: Lightning wraps ours to predict."""
+    sampler = getattr(batch_sampler, "sampler", None)
+    dealt = type(sampler) is RankSampler and (sampler.rank, sampler.num_replicas) == (rank, world_size)
+    return batch_sampler is None or dealt
 
 
 def _draw(generator: torch.Generator | None) -> int:

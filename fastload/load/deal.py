@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch.distributed as dist
-from torch.utils.data import DistributedSampler
+from torch.utils.data import DistributedSampler, RandomSampler, SequentialSampler
 
 from fastload.errors import ArgumentError
 
@@ -67,6 +67,27 @@ class RankSampler(DistributedSampler):
 
     def __len__(self) -> int:
         return self._loader._share().rows(len(self.dataset))
+
+
+def stock_order(sampler: Any, num_rows: int) -> bool | None:
+    """Whether a sampler of torch's own shuffles these rows; None if it is another one, or does not give each row once.
+
+    Such samplers look at the length of their data set only, and so does this: a framework may have made the sampler from
+    another view of the same data.
+
+    >>> stock_order(RandomSampler(range(5)), 5), stock_order(SequentialSampler(range(5)), 5), stock_order([3, 1], 5)
+    (True, False, None)
+    """
+    kind = type(sampler)
+    if kind in (DistributedSampler, RankSampler):
+        source, shuffles = sampler.dataset, sampler.shuffle
+    elif kind is SequentialSampler:
+        source, shuffles = sampler.data_source, False
+    elif kind is RandomSampler and not sampler.replacement and sampler._num_samples is None:
+        source, shuffles = sampler.data_source, True
+    else:
+        return None
+    return shuffles if len(source) == num_rows else None
 
 
 def agreed_seed(seed: int, world_size: int) -> int:

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from torch.utils.data import BatchSampler, DistributedSampler, RandomSampler, SequentialSampler
+from torch.utils.data import BatchSampler
 
 from fastload import _core
 from fastload.block.dataset import RowAccess
 from fastload.errors import ArgumentError, FastloadError, StateError
 from fastload.load.audit import Audit, digest_of, digest_of_all
-from fastload.load.deal import RankSampler, Share, usual_lanes
+from fastload.load.deal import Share, stock_order, usual_lanes
 from fastload.load.packing import PackedRows
 from fastload.load.passes import EnginePass, GatheringPass, Key, Pass, Taken
 from fastload.load.skipping import OnError
@@ -32,32 +32,20 @@ def is_plan(sampler: Any) -> bool:
     return hasattr(sampler, "rows") and hasattr(sampler, "fingerprint")
 
 
-def serving_of(rows: RowAccess, dataset: Any, batch_sampler: Any, packing: Any) -> Serving:
-    """What serves a loader over `dataset` with this batch sampler."""
+def serving_of(rows: RowAccess, batch_sampler: Any, packing: Any) -> Serving:
+    """What serves a loader with this batch sampler."""
     sampler = batch_sampler.sampler if type(batch_sampler) is BatchSampler else None
     if packing is not None:
-        if type(sampler) not in (SequentialSampler, RandomSampler, DistributedSampler, RankSampler):
+        shuffles = stock_order(sampler, rows.num_rows)
+        if shuffles is None:
             raise ArgumentError(
                 "packing and a sampler of your own exclude each other: packing says which rows come when"
             )
-        return PackedServing(
-            rows, packing, shuffles=type(sampler) is RandomSampler or getattr(sampler, "shuffle", False)
-        )
+        return PackedServing(rows, packing, shuffles)
     if is_plan(sampler):
         return PlanServing(rows, sampler)
-    source = getattr(sampler, "dataset" if isinstance(sampler, DistributedSampler) else "data_source", None)
-    if source is dataset and type(sampler) in (DistributedSampler, RankSampler):
-        return EngineServing(rows, shuffles=sampler.shuffle)
-    if source is dataset and type(sampler) is SequentialSampler:
-        return EngineServing(rows, shuffles=False)
-    if (
-        source is dataset
-        and type(sampler) is RandomSampler
-        and not sampler.replacement
-        and sampler._num_samples is None
-    ):
-        return EngineServing(rows, shuffles=True)
-    return SamplerServing(rows)
+    shuffles = stock_order(sampler, rows.num_rows)
+    return SamplerServing(rows) if shuffles is None else EngineServing(rows, shuffles)
 
 
 class Serving:

@@ -1,0 +1,188 @@
+"""What frameworks poke at, rule by rule, as far as it can be checked without them; tests/frameworks runs the frameworks.
+
+Continues test_contract.py.
+"""
+
+from __future__ import annotations
+
+import inspect
+from itertools import chain
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import BatchSampler, DistributedSampler, RandomSampler, SequentialSampler, TensorDataset
+
+import fastload as fl
+from fastload import errors
+
+NUM_ROWS = 97
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory) -> fl.Dataset:
+    columns = {"row": np.arange(NUM_ROWS)}
+    return fl.write(tmp_path_factory.mktemp("frameworks") / "r.fl", columns, codec="lz4", block_bytes=80)
+
+
+@pytest.fixture(params=["path", "dataset", "arrays", "TensorDataset"])
+def given(request, rows):
+    """All that a user may hand to a loader, in place of `rows`."""
+    return {
+        "path": rows.path,
+        "dataset": rows,
+        "arrays": {"row": np.arange(NUM_ROWS)},
+        "TensorDataset": TensorDataset(torch.arange(NUM_ROWS)),
+    }[request.param]
+
+
+def rows_of(batches) -> list[int]:
+    """Those that are not repeated only to fill up."""
+    found = []
+    for batch in batches:
+        row = batch["row"] if isinstance(batch, dict) else batch[0]
+        is_padding = batch["is_padding"] if "is_padding" in batch else torch.zeros(len(row), dtype=torch.bool)
+        found += row[~is_padding].tolist()
+    return found
+
+
+def built_again(loader: fl.DataLoader, **changes) -> fl.DataLoader:
+    """As Lightning does (lightning.pytorch.utilities.data, _get_dataloader_init_args_and_kwargs): from the attributes that
+    have the names of constructor parameters and other values than their defaults."""
+    attributes = {name: value for name, value in vars(loader).items() if not name.startswith("_")}
+    attributes["multiprocessing_context"] = loader.multiprocessing_context
+    parameters = inspect.signature(loader.__init__).parameters
+    found = {
+        name: attributes[name]
+        for name, parameter in parameters.items()
+        if name in attributes and attributes[name] is not parameter.default
+    }
+    return type(loader)(**found | {"shuffle": False, "batch_sampler": None} | changes)
+
+
+# --- rule 23: Lightning builds the loader again ----------------------------------------------------
+
+
+def test_rule_23_every_parameter_is_an_attribute_of_the_same_name(rows):
+    asked = {
+        "batch_size": 7,
+        "num_workers": 3,
+        "drop_last": True,
+        "timeout": 60,
+        "generator": torch.Generator(),
+        "persistent_workers": True,
+        "in_order": False,
+        "seed": 4,
+        "memory_bytes": 1 << 20,
+        "rank": 1,
+        "world_size": 2,
+        "ends": "drop",
+        "lanes": 4,
+        "padding": {},
+        "sample_seeds": True,
+        "on_error": "skip",
+        "skip_limit": 5,
+        "device": "cpu",
+    }
+    loader = fl.DataLoader(rows, **asked)
+    again = built_again(loader, sampler=loader.sampler)
+    for name, value in asked.items():
+        assert getattr(again, name) == value, name
+    left = {
+        "dataset",
+        "shuffle",
+        "sampler",
+        "batch_sampler",
+        "collate_fn",
+        "pin_memory",
+        "pin_memory_device",
+        "packing",
+    }
+    left |= {"worker_init_fn", "multiprocessing_context", "prefetch_factor", "self"}
+    assert set(inspect.signature(fl.DataLoader.__init__).parameters) == set(asked) | left
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_rule_23_an_injected_sampler_deals_each_row_once(given, shuffle):
+    ranks = []
+    for rank in range(3):
+        loader = fl.DataLoader(given, batch_size=10, shuffle=shuffle)
+        assert isinstance(loader.sampler, (RandomSampler, SequentialSampler))  # else it is wrapped, and runs in Python
+        again = built_again(loader, sampler=DistributedSampler(loader.dataset, 3, rank, shuffle=shuffle))
+        ranks.append(rows_of(again))
+        assert again.stats()["order"] == ("permutation" if shuffle else "sequential")
+    wrapped = -NUM_ROWS % 3 if isinstance(given, TensorDataset) else 0  # lists have no place for a mark
+    found = list(chain(*ranks))
+    assert len(found) == NUM_ROWS + wrapped
+    assert set(found) == set(range(NUM_ROWS))
+
+
+def test_rule_23_an_injected_sampler_may_be_of_another_view_of_the_data(rows):
+    """Lightning keeps the arguments of a loader made in a hook: the path is opened once more."""
+    sampler = DistributedSampler(rows, 2, 1, seed=3)
+    of_path, of_view = (fl.DataLoader(data, batch_size=10, sampler=sampler) for data in (rows.path, rows))
+    assert rows_of(of_path) == rows_of(of_view)
+    assert of_path.stats()["order"] == "permutation"
+
+
+class Forked(DistributedSampler):
+    """A subclass, as Lightning has some: what it names is what comes."""
+
+    def __iter__(self):
+        return iter(range(self.rank, NUM_ROWS, self.num_replicas))
+
+
+def test_rule_23_subclasses_of_torchs_sampler_are_asked(rows):
+    ranks = [rows_of(fl.DataLoader(rows, batch_size=10, sampler=Forked(rows, 2, rank))) for rank in range(2)]
+    assert ranks == [list(range(0, NUM_ROWS, 2)), list(range(1, NUM_ROWS, 2))]
+
+
+def test_rule_23_a_loader_that_deals_shows_a_distributed_sampler(given):
+    """So Lightning injects none."""
+    loader = fl.DataLoader(given, rank=0, world_size=2)
+    assert isinstance(loader.sampler, DistributedSampler)
+    assert isinstance(loader.batch_sampler.sampler, DistributedSampler)
+
+
+def test_rule_23_samplers_that_only_say_how_to_shuffle_are_dealt(rows):
+    """Lightning puts a SequentialSampler there to overfit; a loader built from another one's parts brings a RankSampler."""
+    loaders = [fl.DataLoader(rows, batch_size=10, shuffle=True, seed=1, rank=rank, world_size=2) for rank in (0, 1)]
+    in_order = [built_again(loader, sampler=SequentialSampler(loader.dataset)) for loader in loaders]
+    assert [rows_of(loader) for loader in in_order] == [list(range(0, NUM_ROWS, 2)), list(range(1, NUM_ROWS, 2))]
+    for sampler in (loaders[1].sampler, RandomSampler(range(NUM_ROWS))):
+        again = built_again(loaders[0], sampler=sampler)
+        assert rows_of(again) == rows_of(loaders[0])
+        assert again.sampler is not sampler
+        loaders[0].set_epoch(0)
+    for sampler in (RandomSampler(rows, replacement=True), SequentialSampler(range(5)), DistributedSampler(rows, 2, 0)):
+        with pytest.raises(errors.ArgumentError, match="one or the other"):
+            built_again(loaders[0], sampler=sampler)
+
+
+class Recording:
+    """What Lightning wraps around a batch sampler to predict."""
+
+    def __init__(self, batch_sampler: BatchSampler) -> None:
+        self.__dict__ = dict(batch_sampler.__dict__)
+        self._batch_sampler = batch_sampler
+
+    def __iter__(self):
+        return iter(self._batch_sampler)
+
+    def __len__(self) -> int:
+        return len(self._batch_sampler)
+
+
+@pytest.mark.parametrize("shuffle", [False])
+def test_rule_23_a_batch_sampler_wrapped_around_our_own_keeps_the_rank(rows, shuffle):
+    options = {"batch_size": 10, "shuffle": shuffle, "seed": 1, "ends": "wrap"}
+    for rank in (0, 1):
+        loader = fl.DataLoader(rows, rank=rank, world_size=2, **options)
+        wrapped = Recording(BatchSampler(loader.sampler, 10, False))
+        again = built_again(loader, sampler=None, batch_sampler=wrapped, batch_size=1)
+        assert rows_of(again) == rows_of(fl.DataLoader(rows, rank=rank, world_size=2, **options))
+        with pytest.raises(errors.ArgumentError, match="one or the other"):
+            fl.DataLoader(rows, batch_sampler=wrapped, rank=1 - rank, world_size=2)
+        assert "is_padding" not in next(
+            iter(built_again(loader, sampler=None, batch_sampler=wrapped, ends="pad", batch_size=1))
+        )
