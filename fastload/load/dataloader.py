@@ -19,7 +19,7 @@ from fastload.errors import ArgumentError, StateError
 from fastload.load.assemble import REPEATED, SEEDS, Assembler
 from fastload.load.asynchronous import AsyncBatches
 from fastload.load.audit import Audit
-from fastload.load.deal import RankSampler, Share, agreed_seed, check_share, stock_order
+from fastload.load.deal import EpochSampler, RankSampler, Share, agreed_seed, check_share, stock_order
 from fastload.load.device import DeviceBatches, Mover, mover_for
 from fastload.load.packing import Packing
 from fastload.load.passes import Key, Pass
@@ -172,6 +172,8 @@ class DataLoader(TorchDataLoader[_T_co]):
             if sampler is None and batch_sampler is None:
                 sampler = RankSampler(self, dataset, rank, world_size, bool(shuffle), ends == "drop")
                 shuffle = None
+        elif native and shuffle and seed is not None and sampler is None and batch_sampler is None:
+            sampler, shuffle = EpochSampler(dataset, generator=generator), None
         if num_workers is None:
             num_workers = default_threads() if native else 0
         with warnings.catch_warnings():
@@ -257,24 +259,30 @@ class DataLoader(TorchDataLoader[_T_co]):
 
     @property
     def epoch(self) -> int:
-        """The epoch that the next ``iter()`` delivers."""
-        sampler = self._dealing_sampler()
+        """The epoch of the next pass: of the one that is begun but was not asked for a batch yet, else of the next ``iter()``."""
+        sampler = self._epoch_sampler()
         return self._epoch if sampler is None else sampler.epoch
 
     @epoch.setter
     def epoch(self, epoch: int) -> None:
-        sampler = self._dealing_sampler()
+        sampler = self._epoch_sampler()
         if sampler is None:
             self._epoch = epoch
         else:
             sampler.set_epoch(epoch)
 
     def set_epoch(self, epoch: int) -> None:
-        """The epoch that the next ``iter()`` delivers; it counts up by itself from there. Matters with a `seed`.
+        """The epoch of the next pass; it counts up by itself from there. Matters with a `seed`.
 
-        Setting the epoch that a loaded state lies in changes nothing: the pass goes on in the middle.
+        A pass is of the epoch that stands when its first batch is asked for, so it may be told after ``iter()``, as Lightning
+        does. Setting the epoch that a loaded state lies in changes nothing: the pass goes on in the middle.
         """
         self.epoch = int(epoch)
+
+    def _epoch_sampler(self) -> Any:
+        """The sampler that keeps the epoch, for frameworks that tell it there; None if the loader does."""
+        sampler = getattr(self.batch_sampler, "sampler", None)
+        return sampler if type(sampler) in (DistributedSampler, RankSampler, EpochSampler) else None
 
     def _dealing_sampler(self) -> DistributedSampler | None:
         sampler = getattr(self.batch_sampler, "sampler", None)
@@ -295,22 +303,20 @@ class DataLoader(TorchDataLoader[_T_co]):
         serving = self._serving
         drawn = _draw(self.generator)
         sampler = getattr(self.batch_sampler, "sampler", None)
-        if type(sampler) is RandomSampler and serving.deals and serving.shuffles:
+        if type(sampler) in (RandomSampler, EpochSampler) and serving.deals and serving.shuffles:
             drawn = _draw(sampler.generator)
-        resume, self._resume = self._resume, None
-        epoch = self.epoch
-        if resume is not None and resume["epoch"] != epoch:
-            resume = None  # another epoch was asked for meanwhile
-        if type(sampler) is not DistributedSampler:  # that one is told its epochs
-            self.epoch = epoch + 1
-        if not serving.deals:
-            return Key(0, epoch, resume["position"] if resume is not None else 0)
-        return Key(self._seed(drawn, resume) & (1 << 64) - 1, epoch, resume["position"] if resume is not None else 0)
+        resume = self._pending_state()
+        position = resume["position"] if resume is not None else 0
+        return Key(self._seed(drawn, resume) & (1 << 64) - 1 if serving.deals else 0, self.epoch, position)
+
+    def _pending_state(self) -> dict[str, Any] | None:
+        """The state that was loaded, until a batch was asked for from there or another epoch was told."""
+        return self._resume if self._resume is not None and self._resume["epoch"] == self.epoch else None
 
     def _seed(self, drawn: int, resume: Mapping[str, Any] | None) -> int:
         if not self._serving.shuffles:
             return 0
-        if resume is not None:
+        if resume is not None and resume["position"]:
             return resume["seed"]
         if self.seed is not None:
             return self.seed
@@ -349,21 +355,34 @@ class DataLoader(TorchDataLoader[_T_co]):
             )
         iterator = self._iterator if self._iterator is not None else LoaderIterator()
         iterator.close()  # a pass that was not ended gives its memory back first
-        batches = self._last = self._begin()
-        if self._mover is not None:
-            batches = DeviceBatches(batches, self._mover)
-            self._last.on_device = weakref.ref(batches)
         if self.persistent_workers:
             self._iterator = iterator
-        return iterator.begin(self._last, batches)
+        return iterator.begin(self, *self._begin(self._next_key()))
 
     def __aiter__(self) -> AsyncBatches:
         """``async for``: a pass whose batches are awaited without holding up the event loop."""
         return AsyncBatches(iter(self))
 
-    def _begin(self) -> Pass:
-        key = self._next_key()
-        return self._serving.begin(self, key, self._share(), self._assembler(key))
+    def _begin(self, key: Key) -> tuple[Pass, Iterator[Any]]:
+        """A pass, and its batches where they are wanted."""
+        self._last = batches = self._serving.begin(self, key, self._share(), self._assembler(key))
+        if self._mover is not None:
+            batches = DeviceBatches(batches, self._mover)
+            self._last.on_device = weakref.ref(batches)
+        return self._last, batches
+
+    def _key_told_since(self, key: Key) -> Key | None:
+        """What a pass that was begun with `key` is to be a function of, if another epoch was told since. To the samplers of
+        users an epoch is only a number; they are asked anew only if some of their batches were passed over."""
+        if key.epoch == self.epoch or not (self._serving.deals or key.position):
+            return None
+        return Key(self._known_seed() if self._has_own_seed() else key.seed, self.epoch, 0)
+
+    def _count(self) -> None:
+        """The first batch of a pass was asked for."""
+        self._resume = None
+        if type(self._epoch_sampler()) is not DistributedSampler:  # that one is told its epochs
+            self.epoch += 1
 
     def _assembler(self, key: Key) -> Assembler:
         rows, schema = self._rows, self._serving.schema
@@ -435,17 +454,21 @@ class DataLoader(TorchDataLoader[_T_co]):
         """
         if self._serving is None:
             return {}
-        if self._resume is not None and self._resume["epoch"] == self.epoch:
-            return dict(self._resume)
+        if (pending := self._pending_state()) is not None:
+            return dict(pending)
         state = {"version": STATE_VERSION, **self._definition(), "seed": None, "epoch": self.epoch, "position": 0}
-        if self._last is not None and not self._last.is_over_after(self._delivered()):
-            key = self._last.key
-            position = self._last.position_after(self._delivered())
-            state |= {"seed": key.seed, "epoch": key.epoch, "position": position}
+        if self._last is None or not self._last.is_counted:
+            return state
+        key, delivered = self._last.key, self._delivered()
+        if not self._last.is_over_after(delivered):
+            state |= {"seed": key.seed, "epoch": key.epoch, "position": self._last.position_after(delivered)}
+        elif key.epoch == self.epoch:  # a DistributedSampler is not told the next one yet
+            state["epoch"] += 1
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """The next ``iter()`` goes on where `state` was taken, at no cost; the passes after it follow as usual.
+        """The next pass goes on where `state` was taken, at no cost; the passes after it follow as usual. One that is begun and
+        not asked for a batch, as Lightning may do, takes nothing away.
 
         A loader that was not told `lanes` takes those of the state, from now on.
 
@@ -472,7 +495,7 @@ class DataLoader(TorchDataLoader[_T_co]):
             raise StateError(
                 f"the state was taken with {other}, and this loader has {here}; the order would be another"
             )
-        self._resume = dict(state) if state["position"] else None
+        self._resume = dict(state)
         self.epoch = int(state["epoch"])
 
     def _definition(self) -> dict[str, Any]:
@@ -636,10 +659,11 @@ class LoaderIterator:
     def __init__(self) -> None:
         self._pass: Pass | None = None
         self._batches: Any = None
+        self._loader: DataLoader | None = None  # until the first batch is asked for
 
-    def begin(self, pass_: Pass, batches: Any) -> LoaderIterator:
+    def begin(self, loader: DataLoader, pass_: Pass, batches: Iterator[Any]) -> LoaderIterator:
         self.close()
-        self._pass, self._batches = pass_, batches
+        self._loader, self._pass, self._batches = loader, pass_, batches
         return self
 
     def close(self) -> None:
@@ -654,7 +678,21 @@ class LoaderIterator:
         return len(self._pass)
 
     def __next__(self) -> Any:
-        return next(self._batches)
+        return next(self._batches) if self._loader is None else self._first(self._loader)
+
+    def _first(self, loader: DataLoader) -> Any:
+        """What was begun may be thrown away once more: the epoch is settled now."""
+        self._loader = None
+        told = loader._key_told_since(self._pass.key)
+        if told is not None:
+            self._pass.close()
+            self._pass, self._batches = loader._begin(told)
+        self._pass.key = self._pass.key._replace(epoch=loader.epoch)
+        self._pass.is_counted = True
+        try:
+            return next(self._batches)
+        finally:  # afterwards: samplers look at the epoch when they are first asked
+            loader._count()
 
     def __getstate__(self) -> Any:
         raise NotImplementedError(f"{type(self).__name__} cannot be pickled")

@@ -69,6 +69,16 @@ class RankSampler(DistributedSampler):
         return self._loader._share().rows(len(self.dataset))
 
 
+class EpochSampler(RandomSampler):
+    """What a loader with a `seed` shows as its sampler when it shuffles: torch's, and a place to tell the epoch, which is
+    where Lightning looks for one."""
+
+    epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+
 def stock_order(sampler: Any, num_rows: int) -> bool | None:
     """Whether a sampler of torch's own shuffles these rows; None if it is another one, or does not give each row once.
 
@@ -83,7 +93,7 @@ def stock_order(sampler: Any, num_rows: int) -> bool | None:
         source, shuffles = sampler.dataset, sampler.shuffle
     elif kind is SequentialSampler:
         source, shuffles = sampler.data_source, False
-    elif kind is RandomSampler and not sampler.replacement and sampler._num_samples is None:
+    elif kind in (RandomSampler, EpochSampler) and not sampler.replacement and sampler._num_samples is None:
         source, shuffles = sampler.data_source, True
     else:
         return None

@@ -55,6 +55,7 @@ class Pass:
         self._make = make
         self._batch_rows = batch_rows
         self._timeout_s = timeout_s
+        self.is_counted = False  # a batch was asked for, which settles its epoch
         self.attempted = 0  # batches delivered, or passed over with an error
         self.delivered = 0
         self._wait_s = self._busy_s = 0.0

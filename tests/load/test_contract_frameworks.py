@@ -6,7 +6,8 @@ Continues test_contract.py.
 from __future__ import annotations
 
 import inspect
-from itertools import chain
+import json
+from itertools import chain, islice
 
 import numpy as np
 import pytest
@@ -173,7 +174,7 @@ class Recording:
         return len(self._batch_sampler)
 
 
-@pytest.mark.parametrize("shuffle", [False])
+@pytest.mark.parametrize("shuffle", [False, True])
 def test_rule_23_a_batch_sampler_wrapped_around_our_own_keeps_the_rank(rows, shuffle):
     options = {"batch_size": 10, "shuffle": shuffle, "seed": 1, "ends": "wrap"}
     for rank in (0, 1):
@@ -186,3 +187,140 @@ def test_rule_23_a_batch_sampler_wrapped_around_our_own_keeps_the_rank(rows, shu
         assert "is_padding" not in next(
             iter(built_again(loader, sampler=None, batch_sampler=wrapped, ends="pad", batch_size=1))
         )
+
+
+# --- rule 24: the epoch is told ---------------------------------------------------------------------
+
+
+def orders(rows) -> list[list[int]]:
+    loader = fl.DataLoader(rows, batch_size=10, shuffle=True, seed=5)
+    return [rows_of(loader) for _ in range(4)]
+
+
+def kinds(rows) -> dict[str, fl.DataLoader]:
+    """Loaders of the same order, by who keeps the epoch."""
+    options = {"batch_size": 10, "lanes": 1}
+    return {
+        "seed": fl.DataLoader(rows, shuffle=True, seed=5, **options),
+        "rank": fl.DataLoader(rows, shuffle=True, seed=5, rank=0, world_size=1, **options),
+        "DistributedSampler": fl.DataLoader(rows, sampler=DistributedSampler(rows, 1, 0, seed=5), **options),
+    }
+
+
+PLACES = {
+    "loader": lambda loader: loader,
+    "sampler": lambda loader: loader.sampler,
+    "batch_sampler.sampler": lambda loader: loader.batch_sampler.sampler,
+}
+
+
+@pytest.fixture(params=["seed", "rank", "DistributedSampler"])
+def loader(request, rows) -> fl.DataLoader:
+    return kinds(rows)[request.param]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_rule_24_the_epoch_can_be_told_where_frameworks_tell_it_and_twice(rows, loader, place):
+    for epoch in (2, 0, 0, 3):
+        for _ in range(2):
+            PLACES[place](loader).set_epoch(epoch)
+        assert loader.epoch == epoch
+        assert rows_of(loader) == orders(rows)[epoch]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("persistent_workers", [False, True])
+def test_rule_24_the_epoch_may_be_told_after_iter(rows, place, persistent_workers):
+    """Lightning begins the first pass when it sets up, and tells the epoch when it begins to train."""
+    for kind in ("seed", "rank", "DistributedSampler"):
+        loader = kinds(rows)[kind]
+        if persistent_workers:
+            loader = built_again(loader, sampler=loader.sampler, num_workers=1, persistent_workers=True)
+        batches = iter(loader)
+        PLACES[place](loader).set_epoch(2)
+        assert loader.state_dict()["epoch"] == 2
+        assert rows_of(batches) == orders(rows)[2]
+        PLACES[place](loader).set_epoch(3)
+        assert rows_of(loader) == orders(rows)[3]
+
+
+def test_rule_24_told_while_a_pass_runs_it_is_the_next_one(rows, loader):
+    batches = iter(loader)
+    first = rows_of([next(batches)])
+    loader.set_epoch(3)
+    assert first + rows_of(batches) == orders(rows)[0]
+    assert rows_of(loader) == orders(rows)[3]
+
+
+def test_rule_24_passes_that_live_side_by_side_are_of_different_epochs(rows):
+    for kind in ("seed", "rank"):
+        loader = kinds(rows)[kind]
+        pairs = list(zip(loader, loader))
+        assert [rows_of(batches) for batches in zip(*pairs)] == orders(rows)[:2]
+
+
+def test_rule_24_a_pass_that_nobody_asked_for_a_batch_does_not_count(rows, loader):
+    first = rows_of(islice(loader, 4))
+    state = loader.state_dict()
+    again = built_again(loader, sampler=loader.sampler)
+    again.load_state_dict(state)
+    for _ in range(3):
+        unused = iter(again)
+        assert again.state_dict() == state
+    assert first + rows_of(again) == orders(rows)[0]
+    del unused
+    again.set_epoch(1)
+    assert rows_of(again) == orders(rows)[1]
+
+
+def test_rule_24_samplers_of_the_users_are_asked_once(rows):
+    asked = []
+
+    class Own(SequentialSampler):
+        def __iter__(self):
+            asked.append(len(asked))
+            return super().__iter__()
+
+    loader = fl.DataLoader(rows, batch_size=50, sampler=Own(rows))
+    batches = iter(loader)
+    loader.set_epoch(5)
+    assert rows_of(batches) == list(range(NUM_ROWS))
+    assert (len(asked), loader.epoch) == (1, 6)
+
+
+# --- rule 25: the state -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_rule_25_the_state_is_for_json_and_asking_changes_nothing(rows, loader, num_workers):
+    loader.num_workers = num_workers
+    found = []
+    for number, batch in enumerate(loader, 1):
+        found += rows_of([batch])
+        state = loader.state_dict()
+        assert json.loads(json.dumps(state)) == state == loader.state_dict()
+        assert len(json.dumps(state)) < 300
+        position = 10 * number
+        assert (state["epoch"], state["position"]) == ((0, position) if position < NUM_ROWS else (1, 0))
+    assert found == orders(rows)[0]
+
+
+@pytest.mark.parametrize("cut", range(0, 21))
+def test_rule_25_restored_anywhere_it_goes_on_as_if_unbroken(rows, loader, cut):
+    def told(epoch: int, where: fl.DataLoader) -> fl.DataLoader:
+        where.sampler.set_epoch(epoch)
+        return where
+
+    first, left = [], cut
+    for epoch in range(2):
+        if left > 0:
+            first += rows_of(islice(told(epoch, loader), left))
+            left -= 10
+    state = loader.state_dict()
+    assert (state["epoch"], state["position"]) == (cut // 10, cut % 10 * 10)
+    again = built_again(loader, sampler=loader.sampler, num_workers=2)
+    again.load_state_dict(state)
+    rest = []
+    for epoch in range(state["epoch"], 3):
+        rest += rows_of(told(epoch, again))
+    assert first + rest == list(chain(*orders(rows)[:3]))
