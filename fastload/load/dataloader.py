@@ -206,7 +206,7 @@ class DataLoader(TorchDataLoader[_T_co]):
         self.sample_seeds = sample_seeds
         self.on_error, self.skip_limit = on_error, skip_limit
         self.device = device
-        self._asked_prefetch_factor = prefetch_factor  # torch's attribute is 2 where nothing was asked
+        self.prefetch_factor = prefetch_factor  # as it was asked
         self._epoch = 0
         self._rows = rows if native else None
         self._serving: Serving | None = serving_of(rows, self.batch_sampler, packing) if native else None
@@ -254,6 +254,17 @@ class DataLoader(TorchDataLoader[_T_co]):
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         self.__dict__.update(state)
         self._mover = mover_for(self.device) if self.device is not None else None
+
+    @property
+    def prefetch_factor(self) -> int | None:
+        """As torch shows it: 2 where workers were given and nothing was asked. The instance keeps what was asked: Lightning
+        reads it there to build the loader again."""
+        asked = vars(self)["prefetch_factor"]
+        return 2 if asked is None and self.num_workers > 0 else asked
+
+    @prefetch_factor.setter
+    def prefetch_factor(self, asked: int | None) -> None:
+        vars(self)["prefetch_factor"] = asked
 
     # --- order ----------------------------------------------------------------------------------------
 

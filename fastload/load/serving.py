@@ -106,7 +106,7 @@ class EngineServing(Serving):
                 threads=loader.num_workers,
                 memory_bytes=loader.memory_bytes,
                 prefetch_bytes=PREFETCH_BYTES,
-                prefetch_batches=(loader._asked_prefetch_factor or 0) * loader.num_workers,
+                prefetch_batches=(vars(loader)["prefetch_factor"] or 0) * loader.num_workers,
             )
             self._made_for = made_for
             self._ahead = None
@@ -254,7 +254,7 @@ class GatheringServing(Serving):
             make,
             length=length,
             threads=loader.num_workers,
-            depth=(loader._asked_prefetch_factor or GATHER_DEPTH) * max(1, loader.num_workers),
+            depth=(vars(loader)["prefetch_factor"] or GATHER_DEPTH) * max(1, loader.num_workers),
             batch_rows=loader._batch_rows or 1,
             timeout_s=float(loader.timeout),
         )

@@ -5,6 +5,7 @@ Continues test_contract.py.
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
 from itertools import chain, islice
@@ -101,6 +102,16 @@ def test_rule_23_every_parameter_is_an_attribute_of_the_same_name(rows):
     }
     left |= {"worker_init_fn", "multiprocessing_context", "prefetch_factor", "self"}
     assert set(inspect.signature(fl.DataLoader.__init__).parameters) == set(asked) | left
+
+
+@pytest.mark.parametrize("asked", [None, 2, 7])
+def test_rule_23_a_default_depth_is_not_taken_for_one_that_was_asked(rows, asked):
+    """torch's attribute is 2 where nothing was asked; ours are then as many batches as fit a budget, and not 2."""
+    loader = fl.DataLoader(rows, num_workers=2, prefetch_factor=asked)
+    again = built_again(loader, sampler=loader.sampler)
+    assert vars(again)["prefetch_factor"] == asked
+    assert loader.prefetch_factor == again.prefetch_factor == (asked or 2)
+    assert copy.copy(again).prefetch_factor == loader.prefetch_factor
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
