@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -196,6 +197,7 @@ def test_ranks_without_a_seed_cannot_agree_alone(rows):
 def _rank_of_two(rank: int, folder: str, path: str) -> list[list[int]]:
     import torch.distributed as dist
 
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"  # of this child: the machine's name need not be known to a name server
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     torch.manual_seed(100 + rank)  # their own draws would differ
     loader = fl.DataLoader(path, batch_size=50, shuffle=True, rank=rank, world_size=2, num_workers=1)
