@@ -131,10 +131,10 @@ class Writer:
 
     def _enter_folder(self, overwrite: bool, append: bool) -> Manifest | None:
         try:
+            self._folder_is_new = not self.path.exists()  # before it is made: Ctrl-C may strike just after
             self.path.mkdir()
-            self._folder_is_new = True
         except FileExistsError:
-            pass
+            self._folder_is_new = False
         except OSError as error:
             raise io_error(f"cannot make the folder '{self.path}'", error) from error
         if not self.path.is_dir():
