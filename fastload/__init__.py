@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fastload.block.padding import Padding
     from fastload.block.writer import Writer, write
     from fastload.ingest import convert, to_arrow, to_parquet
+    from fastload.load import frameworks
     from fastload.load.dataloader import DataLoader
     from fastload.load.iterable import IterableDataset
     from fastload.load.packing import Packing
@@ -38,6 +39,7 @@ _PUBLIC = {
     "Writer": ("fastload.block.writer", "Writer"),
     "convert": ("fastload.ingest", "convert"),
     "errors": ("fastload.errors", None),
+    "frameworks": ("fastload.load.frameworks", None),
     "open": ("fastload.block.dataset", "open_dataset"),
     "to_arrow": ("fastload.ingest", "to_arrow"),
     "to_parquet": ("fastload.ingest", "to_parquet"),

@@ -513,6 +513,21 @@ class DataLoader(TorchDataLoader[_T_co]):
         """What the order is a function of, beside seed and epoch."""
         return {**self._serving.definition(self), "num_rows": self._rows.num_rows}
 
+    # --- what Accelerate asks -------------------------------------------------------------------------
+
+    use_stateful_dataloader = True  # its save_state and load_state keep our state among their own
+
+    @property
+    def _is_accelerate_prepared(self) -> bool:
+        """See `is_left_alone`. Otherwise it would build a loader of torch's from our parts, and drop ours without a word."""
+        from fastload.load.frameworks import is_left_alone
+
+        return is_left_alone(self)
+
+    @_is_accelerate_prepared.setter
+    def _is_accelerate_prepared(self, _: bool) -> None:
+        """It sets what it has found."""
+
     # --- what was done --------------------------------------------------------------------------------
 
     @property

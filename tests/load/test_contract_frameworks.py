@@ -8,15 +8,28 @@ from __future__ import annotations
 import copy
 import inspect
 import json
+import pickle
+import sys
+import time
 from itertools import chain, islice
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import BatchSampler, DistributedSampler, RandomSampler, SequentialSampler, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DistributedSampler,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    TensorDataset,
+)
+from torch.utils.data import DataLoader as TorchDataLoader
 
 import fastload as fl
 from fastload import errors
+from fastload.load.frameworks import StepLoader
 
 NUM_ROWS = 97
 
@@ -60,6 +73,82 @@ def built_again(loader: fl.DataLoader, **changes) -> fl.DataLoader:
         if name in attributes and attributes[name] is not parameter.default
     }
     return type(loader)(**found | {"shuffle": False, "batch_sampler": None} | changes)
+
+
+# --- rules 20 and 21: Accelerate asks whether it may take the loader as it is -------------------------
+
+
+@pytest.fixture
+def accelerate(monkeypatch):
+    """What ``accelerate.state`` would say: call it with the number of processes and the device."""
+
+    def say(num_processes: int, device: str = "cpu") -> None:
+        state = SimpleNamespace(num_processes=num_processes, device=torch.device(device))
+        module = SimpleNamespace(is_initialized=lambda: True, AcceleratorState=lambda: state)
+        monkeypatch.setitem(sys.modules, "accelerate.state", module)
+
+    return say
+
+
+def test_rule_20_accelerate_is_told_to_leave_the_loader_alone(given, accelerate):
+    loader = fl.DataLoader(given)
+    assert loader._is_accelerate_prepared
+    accelerate(1)
+    assert loader._is_accelerate_prepared
+    loader._is_accelerate_prepared = True  # it marks what it has prepared
+    assert loader.use_stateful_dataloader  # and saves its state
+
+
+def test_rule_20_what_torchs_machinery_serves_may_be_built_again(accelerate):
+    for loader in (fl.DataLoader(list(range(5))), fl.DataLoader({"row": np.arange(5)}, batch_size=None)):
+        assert not loader._is_accelerate_prepared
+        accelerate(2)
+        assert not loader._is_accelerate_prepared
+
+
+def test_rule_20_what_a_sampler_names_for_all_may_be_built_again(rows, accelerate):
+    loader = fl.DataLoader(rows, sampler=[3, 1, 2])
+    accelerate(1)
+    assert loader._is_accelerate_prepared
+    accelerate(2)
+    assert not loader._is_accelerate_prepared
+
+
+def test_rule_21_a_loader_that_deals_is_left_alone_on_many_processes(rows, accelerate):
+    accelerate(2)
+    assert fl.DataLoader(rows, rank=0, world_size=2)._is_accelerate_prepared
+    assert fl.DataLoader(rows, sampler=DistributedSampler(rows, 2, 0))._is_accelerate_prepared
+    assert fl.DataLoader(rows, rank=0, world_size=1)._is_accelerate_prepared  # the user wants it so
+    with pytest.raises(errors.ArgumentError, match=r"all 2 processes every row; say .*frameworks\.prepare"):
+        fl.DataLoader(rows)._is_accelerate_prepared  # noqa: B018
+
+
+def test_rule_21_batches_have_to_arrive_where_the_model_is(rows, accelerate):
+    accelerate(1, "cuda")
+    with pytest.raises(errors.ArgumentError, match=r"on the CPU, not on cuda; say .*frameworks\.prepare"):
+        fl.DataLoader(rows)._is_accelerate_prepared  # noqa: B018
+    assert fl.DataLoader(rows, device="cpu")._is_accelerate_prepared  # the user wants them there
+
+
+# --- rule 22: the data set alone, in torch's own loader ---------------------------------------------
+
+
+def test_rule_22_the_data_set_alone_is_slower_and_right(given):
+    loader = fl.DataLoader(given, batch_size=10)
+    rebuilt = TorchDataLoader(loader.dataset, batch_size=10, num_workers=1, multiprocessing_context="fork")
+    assert rows_of(rebuilt) == rows_of(loader) == list(range(NUM_ROWS))
+
+
+def test_rule_22_it_is_opened_again_in_a_process_that_inherits_nothing(rows):
+    rebuilt = TorchDataLoader(rows, batch_size=10, num_workers=1, multiprocessing_context="spawn")
+    assert rows_of(rebuilt) == list(range(NUM_ROWS))
+
+
+def test_rule_22_whole_batches_are_asked_of_it_and_it_is_pickled(rows):
+    for dataset in (rows, fl.DataLoader({"row": np.arange(NUM_ROWS)}).dataset):
+        copied = pickle.loads(pickle.dumps(dataset))
+        assert [int(row["row"]) for row in copied.__getitems__([3, 1, 3])] == [3, 1, 3]
+        assert int(copied[5]["row"]) == 5
 
 
 # --- rule 23: Lightning builds the loader again ----------------------------------------------------
@@ -335,3 +424,77 @@ def test_rule_25_restored_anywhere_it_goes_on_as_if_unbroken(rows, loader, cut):
     for epoch in range(state["epoch"], 3):
         rest += rows_of(told(epoch, again))
     assert first + rest == list(chain(*orders(rows)[:3]))
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_rule_25_a_batch_on_its_way_to_the_device_was_not_delivered(rows, num_workers):
+    """Not even when the loop was left and the iterator is gone, which is when states are often taken."""
+    loader = fl.DataLoader(rows, batch_size=10, shuffle=True, seed=5, num_workers=num_workers, device="cpu")
+    first = []
+    for number, batch in enumerate(loader, 1):
+        first += rows_of([batch])
+        time.sleep(0.01)  # the next batch is ready, and taken ahead
+        assert loader.state_dict()["position"] == number * 10
+        if number == 4:
+            break
+    state = loader.state_dict()
+    assert state["position"] == 40
+    again = fl.DataLoader(rows, batch_size=10, shuffle=True, seed=5)
+    again.load_state_dict(state)
+    assert first + rows_of(again) == orders(rows)[0]
+
+
+# --- rule 26: the Transformers Trainer leaves out batches by naming the others ------------------------
+
+
+class Skip(BatchSampler):
+    """``accelerate.data_loader.SkipBatchSampler``, in short."""
+
+    def __init__(self, batch_sampler, skip_batches: int) -> None:
+        self.batch_sampler, self.skip_batches = batch_sampler, skip_batches
+
+    def __iter__(self):
+        return islice(self.batch_sampler, self.skip_batches, None)
+
+
+@pytest.mark.parametrize("options", [{}, {"rank": 1, "world_size": 2, "ends": "wrap"}, {"drop_last": True}])
+@pytest.mark.parametrize("skipped", [0, 1, 4])
+def test_rule_26_steps_are_had_by_their_number(rows, options, skipped):
+    def loader() -> fl.DataLoader:
+        return fl.DataLoader(rows, batch_size=10, shuffle=True, seed=5, **options)
+
+    epochs = [[batch["row"].tolist() for batch in passed] for passed in [loader()] * 3]
+    assert epochs[0] != epochs[1]
+    steps = StepLoader(loader())
+    for epoch in (2, 0, 1):
+        steps.set_epoch(epoch)
+        rest = TorchDataLoader(
+            steps.dataset, batch_sampler=Skip(steps.batch_sampler, skipped), collate_fn=steps.collate_fn
+        )
+        assert [batch["row"].tolist() for batch in rest] == epochs[epoch][skipped:]
+        assert [batch["row"].tolist() for batch in steps] == epochs[epoch]
+    assert (len(steps), len(steps.dataset)) == (len(epochs[0]), NUM_ROWS)
+
+
+def test_rule_26_steps_need_an_order_that_is_known(rows):
+    in_order = StepLoader(fl.DataLoader(rows, batch_size=10))
+    assert rows_of(in_order) == list(range(NUM_ROWS))
+    drawn = StepLoader(fl.DataLoader(rows, sampler=fl.WeightedSampler([1.0] * NUM_ROWS), batch_size=10, seed=2))
+    assert rows_of([drawn.dataset[0, 3]]) == rows_of(drawn)[30:40]
+    for loader in (
+        fl.DataLoader(rows, shuffle=True),
+        fl.DataLoader(rows, sampler=[1, 2]),
+        fl.DataLoader(list(range(5)), shuffle=True),
+    ):
+        with pytest.raises(errors.ArgumentError, match="an order that fastload makes"):
+            StepLoader(loader)
+
+
+# --- rule 27: a map-style data set ------------------------------------------------------------------
+
+
+def test_rule_27_no_loader_of_ours_shows_an_iterable_data_set(given):
+    for loader in (fl.DataLoader(given), fl.DataLoader(given, rank=0, world_size=2)):
+        assert not isinstance(loader.dataset, IterableDataset)
+        assert len(loader.dataset) == NUM_ROWS
+        assert loader.dataset[3] is not None
