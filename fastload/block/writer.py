@@ -121,13 +121,13 @@ class Writer:
         self._lock_descriptor = -1
         try:
             before = self._enter_folder(overwrite, append)
+            self._kept = before.shards if before is not None and append else ()
+            self._generation = before.generation + 1 if before is not None else 1
         except BaseException as error:
             self.abort()
             if isinstance(error, OSError) and not isinstance(error, FastloadError):
                 raise io_error(f"cannot write to '{self.path}'", error) from error
             raise
-        self._kept = before.shards if before is not None and append else ()
-        self._generation = before.generation + 1 if before is not None else 1
 
     def _enter_folder(self, overwrite: bool, append: bool) -> Manifest | None:
         try:
