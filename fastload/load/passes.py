@@ -8,7 +8,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +20,9 @@ from fastload.load.deal import Share
 from fastload.load.monitor import log_pass, logger, stage_seconds, verdict
 from fastload.load.skipping import OnError
 from fastload.plan.order import mix
+
+
+_END = object()
 
 
 class Key(NamedTuple):
@@ -250,7 +252,6 @@ class GatheringPass(Pass):
         self._requests, self._fetch, self._length = requests, fetch, length
         self._depth, self._threads = depth, threads
         self._pool = ThreadPoolExecutor(threads, "fastload") if threads else None
-        self._asked: deque[Any] = deque()  # for the threads, which do not know of them yet
         self._pending: deque[Any] = deque()
         self._fetched: deque[Taken | Exception] = deque()  # of the latest request
         self._digest = self._rows = 0
@@ -332,11 +333,16 @@ class GatheringPass(Pass):
         return self._pending.popleft().result()
 
     def _ask_ahead(self) -> None:
-        self._asked.extend(islice(self._requests, self._depth - len(self._pending) - len(self._asked)))
         try:
-            while self._asked:
-                self._pending.append(self._pool.submit(self._timed_fetch, self._asked[0]))
-                self._asked.popleft()
+            while len(self._pending) < self._depth:
+                request = next(
+                    self._requests, _END
+                )  # no islice: it would call iter() on what a sampler gave, once more
+                if request is _END:
+                    break
+                self._pending.append(self._pool.submit(self._timed_fetch, request))
+        except Exception:  # the sampler's
+            raise
         except BaseException:  # Ctrl-C may have struck while a thread was begun: the program's end would wait for it
             self._interrupted = True
             self.close()

@@ -413,6 +413,27 @@ def test_a_sampler_that_makes_loading_slow_is_said_once(dataset, memory_bytes, r
     assert all(w.filename == __file__ for w in seen)
 
 
+class Restarting:
+    """A batch sampler that is its own iterator and begins anew at every iter(), as Lightning's that notes the indices."""
+
+    def __len__(self):
+        return 40
+
+    def __iter__(self):
+        self.rest = iter(range(0, 1000, 25))
+        return self
+
+    def __next__(self):
+        first = next(self.rest)
+        return list(range(first, first + 25))
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 2])
+def test_a_sampler_is_asked_for_one_iterator_a_pass(dataset, num_workers):
+    loader = fl.DataLoader(dataset, batch_sampler=Restarting(), num_workers=num_workers)
+    assert rows_of(loader) == rows_of(loader) == list(range(1000))
+
+
 def test_interrupt_ends_the_program_at_once(dataset):
     program = f"""
         import fastload as fl, sys
