@@ -21,7 +21,6 @@ from fastload.load.monitor import log_pass, logger, stage_seconds, verdict
 from fastload.load.skipping import OnError
 from fastload.plan.order import mix
 
-
 _END = object()
 
 
