@@ -1,8 +1,6 @@
 """``python -m fastload`` is ``fastload``."""
 
-import sys
-
-from fastload.cli import main
+from fastload.cli import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

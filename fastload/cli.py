@@ -7,6 +7,7 @@ asked for goes to stdout, errors and progress to stderr. A command imports what 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import math
 import os
@@ -46,6 +47,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return DATA_PROBLEM
     except (FastloadError, OSError, MemoryError) as error:
         return _fail(options, f"error: {error or type(error).__name__}", DATA_PROBLEM)
+
+
+def run() -> NoReturn:
+    """The program: ``main``, and the process ends with its code."""
+    code = main()
+    if code == INTERRUPTED:  # a library's thread may be at work still, and abort an interpreter that ends under it
+        gc.collect()  # what a cycle kept cleans up first
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _fail(options: argparse.Namespace, message: str, code: int) -> int:
