@@ -1,6 +1,5 @@
 #include "prefetcher.h"
 
-#include <pthread.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,6 +8,7 @@
 #include <numeric>
 
 #include "errors.h"
+#include "thread.h"
 
 namespace fastload {
 namespace {
@@ -17,7 +17,6 @@ constexpr uint64_t kReadAheadBytes = uint64_t{32} << 20;        // stored bytes 
 constexpr uint64_t kSequentialWindowBytes = uint64_t{4} << 20;  // of a lane: without shuffling, small windows flow best
 constexpr uint64_t kSequentialArenas = 4;
 constexpr uint64_t kAlways = UINT64_MAX;
-constexpr char kThreadName[] = "fastload";  // in top and in debuggers
 // Waking a consumer for every batch costs more than a small batch: while the next one is this near, it sleeps on.
 constexpr uint64_t kWakeBatches = 8;
 constexpr double kSoon_s = 100e-6;
@@ -101,10 +100,9 @@ std::shared_ptr<Engine> Engine::create(std::shared_ptr<const Source> source, con
     if (!owned->is_forked()) delete owned;
   });
   Engine* const self = engine.get();
-  for (unsigned i = 0; i < options.threads; ++i) {
-    engine->threads_.emplace_back([self] { self->work(); });
-    pthread_setname_np(engine->threads_.back().native_handle(), kThreadName);
-  }
+  engine->threads_.reserve(options.threads);
+  for (unsigned i = 0; i < options.threads; ++i)
+    engine->threads_.push_back(start_thread("fastload", [self] { self->work(); }));
   return engine;
 }
 

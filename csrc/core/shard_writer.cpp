@@ -16,6 +16,7 @@
 #include "errors.h"
 #include "filter.h"
 #include "statistics.h"
+#include "thread.h"
 
 namespace fastload {
 namespace {
@@ -116,7 +117,9 @@ ShardWriter::ShardWriter(const std::string& temporary_path, std::vector<FieldSpe
     const std::vector<uint8_t> header = write_header(file_id);
     pending_ = Buffer(kWriteBytes);
     put(header.data(), header.size());
-    for (unsigned i = 0; i < options_.threads; ++i) threads_.emplace_back([this] { work(); });
+    threads_.reserve(options_.threads);
+    for (unsigned i = 0; i < options_.threads; ++i)
+      threads_.push_back(start_thread("fastload-write", [this] { work(); }));
   } catch (...) {
     stop_threads();
     close(descriptor_);

@@ -1,4 +1,5 @@
 // The engine: orders, threads, memory, errors, and every way to leave it early.
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -588,6 +589,21 @@ TEST(time_waited_is_read_while_it_grows) {
   done = true;
   reader.join();
   CHECK(is_every_row_once(rows, 4000));
+}
+
+TEST(a_signal_that_the_program_waits_for_does_not_go_to_the_threads) {
+  const auto engine = make_engine(std::make_shared<MadeSource>(4, 10), 2);
+  drain(*engine->start(options(7, true)));  // the threads have begun
+  std::this_thread::sleep_for(milliseconds(20));
+  sigset_t awaited, before;
+  sigemptyset(&awaited);
+  sigaddset(&awaited, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &awaited, &before);
+  CHECK(!sigismember(&before, SIGTERM));  // restored after the threads were made
+  kill(getpid(), SIGTERM);                // would end the process
+  const timespec limit{10, 0};
+  CHECK_EQ(sigtimedwait(&awaited, nullptr, &limit), SIGTERM);
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 TEST(a_forked_child_is_told_and_does_not_hang) {
