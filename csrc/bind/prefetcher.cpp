@@ -32,8 +32,21 @@ py::object deliver(const Batch& batch, const std::vector<FieldSpec>& fields) {
                         wrap_if_there(batch.row_numbers, Api::NPY_INT64_, static_cast<py::ssize_t>(batch.rows)), bad);
 }
 
-// The next batch as deliver() gives it; None at the end. While it waits for the threads it lets go of the GIL and
-// looks for Ctrl-C; a batch that is ready costs no release: taking the GIL back can cost 5 ms beside a busy thread.
+// Ends a pass when it is dropped. No Python code runs for that: Ctrl-C would be swallowed if it struck a __del__.
+class EpochEnding {
+ public:
+  explicit EpochEnding(std::shared_ptr<Epoch> epoch) : epoch_(std::move(epoch)) {}
+  EpochEnding(const EpochEnding&) = delete;
+  EpochEnding& operator=(const EpochEnding&) = delete;
+  ~EpochEnding() { epoch_->close(); }
+
+ private:
+  std::shared_ptr<Epoch> epoch_;
+};
+
+// The next batch as deliver() gives it; None at the end. While it waits for the threads, or works in their place, it
+// lets go of the GIL and looks for Ctrl-C now and then; a batch that is ready costs no release: taking the GIL back can
+// cost 5 ms beside a busy thread.
 py::object next(Epoch& self, const Engine& engine, double timeout_s) {
   Batch batch;
   double waited_s = 0;
@@ -41,7 +54,9 @@ py::object next(Epoch& self, const Engine& engine, double timeout_s) {
     Epoch::Status status;
     if (engine.threads() == 0) {
       py::gil_scoped_release release;
-      status = self.try_next(&batch);
+      const double until_s = wall_s() + kSignalCheck_s;
+      do status = self.try_next(&batch);
+      while (status == Epoch::Status::working && wall_s() < until_s);
     } else {
       status = self.try_next(&batch);
     }
@@ -49,6 +64,7 @@ py::object next(Epoch& self, const Engine& engine, double timeout_s) {
     if (status == Epoch::Status::ready) return deliver(batch, engine.source().fields());
     if (timeout_s > 0 && waited_s >= timeout_s) PyErr_SetString(PyExc_TimeoutError, "no batch came in time");
     if (PyErr_Occurred() || PyErr_CheckSignals() != 0) throw py::error_already_set();
+    if (status == Epoch::Status::working) continue;
     py::gil_scoped_release release;
     self.wait(kSignalCheck_s);
     waited_s += kSignalCheck_s;
@@ -103,6 +119,7 @@ void register_prefetcher(py::module_& module) {
       .def_property_readonly("order",
                              [](const Epoch& self) { return std::const_pointer_cast<Order>(self.shared_order()); })
       .def_property_readonly("batches", &Epoch::batches)
+      .def("close", &Epoch::close)
       .def_property_readonly("waited_s", &Epoch::waited_s)
       .def_property_readonly("costs", [](const Epoch& self) {
         const EpochCosts costs = self.costs();
@@ -121,6 +138,8 @@ void register_prefetcher(py::module_& module) {
         out["digest"] = costs.digest;
         return out;
       });
+  py::class_<EpochEnding>(module, "EpochEnding")
+      .def(py::init<std::shared_ptr<Epoch>>(), py::arg("epoch"), py::keep_alive<1, 2>());
   py::class_<Engine, std::shared_ptr<Engine>>(module, "Engine")
       .def(py::init([](std::shared_ptr<Source> source, unsigned threads, uint64_t memory_bytes, uint64_t prefetch_bytes,
                        uint64_t prefetch_batches) {

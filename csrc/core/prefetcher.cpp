@@ -75,7 +75,9 @@ struct EpochWork {
         error && order->window_at(next_position) >= failed_window;  // and nothing before that is left
     return (windows_over == window_rows_left.size() || cancelled || has_failed) && running == 0;
   }
-  bool has_news() const { return (!slots.empty() && slots.front().done) || next_delivery >= batches || must_throw(); }
+  bool has_news() const {
+    return (!slots.empty() && slots.front().done) || next_delivery >= batches || cancelled || must_throw();
+  }
   bool keeps_waiting() const { return consumer_sleeps && has_news(); }
   bool must_throw() const { return error && order->window_at(batch_end(next_delivery) - 1) >= failed_window; }
   uint64_t batch_begin(uint64_t batch) const { return batch * options.batch_rows; }
@@ -172,9 +174,9 @@ std::shared_ptr<Epoch> Engine::start(const EpochOptions& options, const Epoch* a
     epoch->window_rows_left.push_back(std::min(window.first_position + window.rows, epoch->end) - begin);
   }
   if (epoch->end == 0) epoch->windows_over = epoch->window_rows_left.size();
-  if (after) epoch->after = after->work_;
   {
     std::lock_guard<std::mutex> lock(mutex_);
+    if (after) epoch->after = after->work_;
     const bool alone =
         std::all_of(epochs_.begin(), epochs_.end(), [](auto& other) { return other->needs_no_memory(); });
     if (resident_ && alone) resident_->forget_bad_blocks();
@@ -481,25 +483,36 @@ void Engine::note_bad_rows(const Job& job, const RowRef* refs, Batch& noted, uin
 }
 
 Epoch::Epoch(std::shared_ptr<Engine> engine, std::shared_ptr<EpochWork> work)
-    : engine_(std::move(engine)), work_(std::move(work)) {}
+    : engine_(std::move(engine)), order_(work->order), batches_(work->batches), work_(std::move(work)) {}
 
-Epoch::~Epoch() {
+Epoch::~Epoch() { close(); }
+
+void Epoch::close() {
+  std::shared_ptr<EpochWork> work;  // perhaps the last reference: its memory goes outside the lock
   if (engine_->is_forked()) {
+    if (work_) costs_ = work_->costs;
     new std::shared_ptr<EpochWork>(std::move(work_));  // its condition variable may have sleepers that are not here
     return;
   }
   std::lock_guard<std::mutex> lock(engine_->mutex_);
-  work_->cancelled = true;
+  if (!work_) return;
+  work = std::move(work_);
+  costs_ = work->costs;
+  work->cancelled = true;
   auto& epochs = engine_->epochs_;
-  epochs.erase(std::remove(epochs.begin(), epochs.end(), work_), epochs.end());
+  epochs.erase(std::remove(epochs.begin(), epochs.end(), work), epochs.end());
+  work->ready.notify_all();
   engine_->wake_all();  // an epoch after this one may begin
 }
 
 Epoch::Status Epoch::try_next(Batch* batch) {
   if (engine_->is_forked())
     fail(Cause::closed, "this iterator belongs to the parent process; make a new one after fork");
-  EpochWork& epoch = *work_;
+  std::shared_ptr<EpochWork> work;  // held: another thread may close this
   std::unique_lock<std::mutex> lock(engine_->mutex_);
+  if (!work_) return Status::finished;
+  work = work_;
+  EpochWork& epoch = *work;
   for (;;) {
     if (epoch.next_delivery >= epoch.batches) return Status::finished;
     if (!epoch.slots.empty() && epoch.slots.front().done) {
@@ -536,10 +549,11 @@ Epoch::Status Epoch::try_next(Batch* batch) {
     }
     if (engine_->options_.threads > 0) return Status::waiting;
     Engine::Job job;
-    job.epoch = work_;
+    job.epoch = work;
     if (!engine_->pick(epoch, job)) return Status::waiting;
     lock.unlock();
     engine_->run(job, scratch_);
+    if (job.is_load) return Status::working;
     lock.lock();
   }
 }
@@ -547,13 +561,16 @@ Epoch::Status Epoch::try_next(Batch* batch) {
 bool Epoch::is_ready() const {
   if (engine_->is_forked()) return true;  // to say so
   std::lock_guard<std::mutex> lock(engine_->mutex_);
-  return work_->has_news();
+  return !work_ || work_->has_news();
 }
 
 void Epoch::wait(double timeout_s) {
   const auto before = std::chrono::steady_clock::now();
-  EpochWork& epoch = *work_;
+  std::shared_ptr<EpochWork> work;  // held: another thread may close this
   std::unique_lock<std::mutex> lock(engine_->mutex_);
+  if (!work_) return;
+  work = work_;
+  EpochWork& epoch = *work;
   epoch.consumer_sleeps = true;
   epoch.ready.wait_for(lock, std::chrono::duration<double>(timeout_s), [&] { return epoch.has_news(); });
   epoch.consumer_sleeps = false;
@@ -561,13 +578,13 @@ void Epoch::wait(double timeout_s) {
   waited_s_ = waited_s_ + std::chrono::duration<double>(waited).count();  // only the consumer writes
 }
 
-const Order& Epoch::order() const { return *work_->order; }
-std::shared_ptr<const Order> Epoch::shared_order() const { return work_->order; }
-uint64_t Epoch::batches() const { return work_->batches; }
+const Order& Epoch::order() const { return *order_; }
+std::shared_ptr<const Order> Epoch::shared_order() const { return order_; }
+uint64_t Epoch::batches() const { return batches_; }
 EpochCosts Epoch::costs() const {
-  if (engine_->is_forked()) return work_->costs;  // as they were; a thread that is not here may hold the lock
-  std::lock_guard<std::mutex> lock(engine_->mutex_);
-  return work_->costs;
+  std::unique_lock<std::mutex> lock(engine_->mutex_, std::defer_lock);
+  if (!engine_->is_forked()) lock.lock();  // a thread that is not here may hold it; they are as they were at the fork
+  return work_ ? work_->costs : costs_;
 }
 
 }  // namespace fastload

@@ -135,9 +135,10 @@ class Epoch {
   Epoch(std::shared_ptr<Engine> engine, std::shared_ptr<EpochWork> work);
   ~Epoch();
 
-  enum class Status { ready, waiting, finished };
-  // The next batch if it is there; never blocks on other threads (without threads, does the work itself). Rethrows what
-  // went wrong in loading it; the call after that gives the batch after it.
+  enum class Status { ready, waiting, working, finished };
+  // The next batch if it is there; never blocks on other threads. Without threads it does the work itself, and says
+  // `working` after each block: a window of them takes long, and the caller may want to look around. Rethrows what went
+  // wrong in loading the batch; the call after that gives the batch after it.
   Status try_next(Batch* batch);
   // Whether try_next() would find something without work or waiting.
   bool is_ready() const;
@@ -149,11 +150,16 @@ class Epoch {
   uint64_t batches() const;
   EpochCosts costs() const;
   double waited_s() const { return waited_s_; }  // from any thread
+  // Ends the pass, from any thread: there are no more batches, their memory goes, and what it has cost stays known.
+  void close();
 
  private:
   friend class Engine;
   std::shared_ptr<Engine> engine_;
-  std::shared_ptr<EpochWork> work_;
+  std::shared_ptr<const Order> order_;
+  uint64_t batches_;
+  std::shared_ptr<EpochWork> work_;  // null once it is closed; changes under the engine's lock
+  EpochCosts costs_;                 // once it is closed
   std::atomic<double> waited_s_{0};
   Engine::Scratch scratch_;  // of the consumer's thread, when there are no others
 };

@@ -591,6 +591,38 @@ TEST(time_waited_is_read_while_it_grows) {
   CHECK(is_every_row_once(rows, 4000));
 }
 
+TEST(a_closed_pass_gives_no_more_and_knows_what_it_has_cost) {
+  for (unsigned threads : {0, 2}) {
+    const auto engine = make_engine(std::make_shared<MadeSource>(40, 10), threads, 2000, 1000);
+    const auto epoch = engine->start(options(7, true));
+    const auto after = engine->start(options(7, true, 1), epoch.get());
+    Batch batch;
+    CHECK(take(*epoch, &batch));
+    std::thread waiting([&] { epoch->wait(30); });
+    epoch->close();
+    waiting.join();
+    const EpochCosts costs = epoch->costs();
+    CHECK(costs.blocks_loaded > 0);
+    CHECK(epoch->is_ready());
+    CHECK(epoch->try_next(&batch) == Epoch::Status::finished);
+    epoch->close();
+    epoch->wait(30);
+    CHECK_EQ(epoch->costs().bytes_delivered, costs.bytes_delivered);
+    CHECK_EQ(epoch->order().rows(), uint64_t{400});
+    CHECK(is_every_row_once(drain(*after), 400));
+    CHECK(is_every_row_once(drain(*engine->start(options(7, true), epoch.get())), 400));
+  }
+}
+
+// Of the data or a window of them, which may be a second's work: the caller can look for Ctrl-C in between.
+TEST(without_threads_each_block_is_a_step) {
+  const auto engine = make_engine(std::make_shared<MadeSource>(12, 10), 0);
+  const auto epoch = engine->start(options(7, true));
+  Batch batch;
+  for (int block = 0; block < 12; ++block) CHECK(epoch->try_next(&batch) == Epoch::Status::working);
+  CHECK(epoch->try_next(&batch) == Epoch::Status::ready);
+}
+
 TEST(a_signal_that_the_program_waits_for_does_not_go_to_the_threads) {
   const auto engine = make_engine(std::make_shared<MadeSource>(4, 10), 2);
   drain(*engine->start(options(7, true)));  // the threads have begun
@@ -623,9 +655,12 @@ TEST(a_forked_child_is_told_and_does_not_hang) {
           told += error.cause() == Cause::closed;
         }
       batch = Batch();  // memory of the parent's pool
+      told += epoch->costs().blocks_loaded > 0;
+      epoch->close();
+      told += epoch->costs().blocks_loaded > 0;
       epoch.reset();
       engine.reset();
-      _exit(told == 2 ? 0 : 1);
+      _exit(told == 4 ? 0 : 1);
     }
     int status = -1;
     CHECK_EQ(waitpid(child, &status, 0), child);

@@ -283,7 +283,7 @@ bool take(Epoch& epoch, Batch* batch) {
     const Epoch::Status status = epoch.try_next(batch);
     if (status == Epoch::Status::finished) return false;
     if (status == Epoch::Status::ready) return true;
-    epoch.wait(0.05);
+    if (status == Epoch::Status::waiting) epoch.wait(0.05);
   }
 }
 

@@ -106,10 +106,10 @@ void read_everything(const std::string& path) {
   EpochOptions epoch;
   epoch.batch_rows = kMostRows / 2;
   for (const bool shuffle : {false, true}) try {
-      epoch.shuffle = shuffle;
+      epoch.order.shuffle = shuffle;
       const auto pass = Engine::create(source, engine)->start(epoch);
       Batch batch;
-      for (int i = 0; i < 4 && pass->try_next(&batch) == Epoch::Status::ready; ++i) touch(batch, source->fields());
+      for (int i = 0; i < 4 && take(*pass, &batch); ++i) touch(batch, source->fields());
     } catch (const Error&) {
     }
 }

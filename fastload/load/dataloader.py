@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-import weakref
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from typing import Any, TypeVar
@@ -379,7 +378,7 @@ class DataLoader(TorchDataLoader[_T_co]):
         self._last = batches = self._serving.begin(self, key, self._share(), self._assembler(key))
         if self._mover is not None:
             batches = DeviceBatches(batches, self._mover)
-            self._last.on_device = weakref.ref(batches)
+            self._last.moved = batches.moved
         return self._last, batches
 
     def _key_told_since(self, key: Key) -> Key | None:
@@ -438,8 +437,7 @@ class DataLoader(TorchDataLoader[_T_co]):
 
     def _delivered(self) -> int:
         """Batches of the latest pass that the loop has had, or has lost to an error."""
-        self._last.note_device()
-        return self._last.attempted - self._last.ahead
+        return self._last.attempted - self._last.moved.ahead
 
     def state_dict(self) -> dict[str, Any]:
         """Where the latest pass stands: what was delivered is not delivered again, whatever lies prefetched.
@@ -634,8 +632,7 @@ class DataLoader(TorchDataLoader[_T_co]):
             return {"order": self._serving.name, "mix": None, "delivered_rows": 0}
         stats = self._last.stats()
         if self._mover is not None:
-            self._last.note_device()
-            stats["stages_s"]["copy"] = self._last.copy_s
+            stats["stages_s"]["copy"] = self._last.moved.copy_s
         return stats
 
 
@@ -684,17 +681,22 @@ class LoaderIterator:
 
     def __init__(self) -> None:
         self._pass: Pass | None = None
+        self._ending: Any = None  # ends the pass where this is dropped: a __del__ would swallow the Ctrl-C that strikes it
         self._batches: Any = None
         self._loader: DataLoader | None = None  # until the first batch is asked for
 
     def begin(self, loader: DataLoader, pass_: Pass, batches: Iterator[Any]) -> LoaderIterator:
         self.close()
-        self._loader, self._pass, self._batches = loader, pass_, batches
+        self._loader = loader
+        self._hold(pass_, batches)
         return self
+
+    def _hold(self, pass_: Pass, batches: Iterator[Any]) -> None:
+        self._pass, self._batches = pass_, batches
+        self._ending = pass_.ending()
 
     def close(self) -> None:
         if self._pass is not None:
-            self._pass.note_device()
             self._pass.close()
 
     def __iter__(self) -> LoaderIterator:
@@ -712,7 +714,7 @@ class LoaderIterator:
         told = loader._key_told_since(self._pass.key)
         if told is not None:
             self._pass.close()
-            self._pass, self._batches = loader._begin(told)
+            self._hold(*loader._begin(told))
         self._pass.key = self._pass.key._replace(epoch=loader.epoch)
         self._pass.is_counted = True
         try:
@@ -722,6 +724,3 @@ class LoaderIterator:
 
     def __getstate__(self) -> Any:
         raise NotImplementedError(f"{type(self).__name__} cannot be pickled")
-
-    def __del__(self) -> None:
-        self.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from copy import copy
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -121,6 +122,14 @@ class _Moving(NamedTuple):
     event: Event
 
 
+@dataclass
+class Moved:
+    """What DeviceBatches have done, known when they are gone."""
+
+    ahead: int = 0  # batches taken from the iterator and not handed out: 0 or 1
+    copy_s: float = 0.0  # the host's seconds, most of them for pinning
+
+
 class DeviceBatches:
     """The batches of an iterator, on a device.
 
@@ -143,7 +152,7 @@ class DeviceBatches:
     Examples
     --------
     >>> batches = DeviceBatches(iter([{"x": torch.zeros(2), "name": "a"}, {"x": torch.ones(2), "name": "b"}]), CpuMover())
-    >>> next(batches), batches.ahead
+    >>> next(batches), batches.moved.ahead
     ({'x': tensor([0., 0.]), 'name': 'a'}, 1)
     """
 
@@ -153,12 +162,7 @@ class DeviceBatches:
         self._mover = mover
         self._coming: _Moving | Exception | None = None  # what the next call gives, if that is known
         self._handed_out: _Moving | None = None
-        self.copy_s = 0.0  # the host's seconds, most of them for pinning
-
-    @property
-    def ahead(self) -> int:
-        """Batches taken from the iterator and not handed out: 0 or 1."""
-        return int(isinstance(self._coming, _Moving))
+        self.moved = Moved()
 
     def __iter__(self) -> DeviceBatches:
         return self
@@ -172,16 +176,22 @@ class DeviceBatches:
     def __next__(self) -> Any:
         self._free_pinned()
         if self._coming is None:
-            self._coming = self._start()
+            self._will_give(self._start())
         if isinstance(self._coming, Exception):
-            error, self._coming = self._coming, None
+            error = self._coming
+            self._will_give(None)
             try:
                 raise error
             finally:
                 del error  # its traceback holds this frame
         following = self._start_ahead() if self._is_ready() else None  # Ctrl-C while it waits loses nothing
-        current, self._coming = self._coming, following
+        current = self._coming
+        self._will_give(following)
         return self._hand_out(current)
+
+    def _will_give(self, coming: _Moving | Exception | None) -> None:
+        self._coming = coming
+        self.moved.ahead = int(isinstance(coming, _Moving))
 
     def _start_ahead(self) -> _Moving | Exception:
         try:
@@ -204,7 +214,7 @@ class DeviceBatches:
 
         try:
             moving = _Moving(_map_tensors(move, batch), tensors, pinned, self._mover.record())
-            self.copy_s += time.perf_counter() - started_at
+            self.moved.copy_s += time.perf_counter() - started_at
             return moving
         except BaseException:
             self._mover.record().synchronize()  # some copies may be under way

@@ -17,6 +17,7 @@ from fastload.block.batch import Parts, num_rows, without_rows
 from fastload.errors import ClosedError
 from fastload.load.audit import digest_of
 from fastload.load.deal import Share
+from fastload.load.device import Moved
 from fastload.load.monitor import log_pass, logger, stage_seconds, verdict
 from fastload.load.skipping import OnError
 from fastload.plan.order import mix
@@ -42,7 +43,7 @@ class Taken(NamedTuple):
 
 
 class Pass:
-    """An iterator over batches that counts what it delivers. Dropping it ends the pass.
+    """An iterator over batches that counts what it delivers.
 
     Subclasses take the parts of one batch after the other, in order; everything else is here.
     """
@@ -62,14 +63,7 @@ class Pass:
         self._wait_s = self._busy_s = 0.0
         self._returned_at: float | None = None
         self._logged = False
-        self.on_device: Callable[[], Any] = lambda: None  # the DeviceBatches that take from this, while they live
-        self.ahead = 0  # batches that these have taken and not handed out
-        self.copy_s = 0.0
-
-    def note_device(self) -> None:
-        """Brings `ahead` and `copy_s` up to date."""
-        if (on_device := self.on_device()) is not None:
-            self.ahead, self.copy_s = on_device.ahead, on_device.copy_s
+        self.moved = Moved()  # by the DeviceBatches that take from this, if any do
 
     def __iter__(self) -> Pass:
         return self
@@ -111,6 +105,9 @@ class Pass:
 
     def close(self) -> None:
         """Ends the pass; what it did can still be asked for."""
+
+    def ending(self) -> Any:
+        """What ends the pass when it is dropped."""
 
     def _log(self) -> None:
         if not self._logged and logger.isEnabledFor(logging.INFO):
@@ -157,13 +154,11 @@ class EnginePass(Pass):
         return self._batches
 
     def is_ready(self) -> bool:
-        return self._engine.threads > 0 and self._epoch is not None and self._epoch.is_ready()
+        return self._engine.threads > 0 and self._epoch.is_ready()
 
     def _take(self) -> tuple[Parts, np.ndarray | None, int]:
         while True:
             number = self.attempted
-            if self._epoch is None:
-                raise StopIteration
             try:
                 found = self._epoch.next(self._engine, self._timeout_s)
             except TimeoutError:
@@ -187,14 +182,13 @@ class EnginePass(Pass):
                 return parts, numbers, min(repeated, count)
 
     def close(self) -> None:
-        if self._epoch is not None:
-            self._costs, self._waited_s = self._epoch.costs, self._epoch.waited_s
-            self._epoch = None
+        self._epoch.close()
+
+    def ending(self) -> Any:
+        return _core.EpochEnding(self._epoch)
 
     def costs(self) -> tuple[dict[str, Any], float]:
         """What the engine counted, and seconds that the consumer waited for it."""
-        if self._epoch is None:
-            return self._costs, self._waited_s
         return self._epoch.costs, self._epoch.waited_s
 
     def digest(self) -> tuple[int, int]:
@@ -365,5 +359,15 @@ class GatheringPass(Pass):
         if self._pool is not None and not self._is_forked():
             self._pool.shutdown(wait=False, cancel_futures=True)
 
+    def ending(self) -> Any:
+        return _Ending(self.close) if self._pool is not None else None
+
+
+class _Ending:
+    """Calls `end` when it is dropped."""
+
+    def __init__(self, end: Callable[[], None]) -> None:
+        self._end = end
+
     def __del__(self) -> None:
-        self.close()
+        self._end()

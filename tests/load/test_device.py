@@ -173,18 +173,18 @@ def test_tensors_outside_cpu_memory_stay_as_they_are(mover):
 def test_one_batch_is_kept_ahead(mover):
     source = Source(make_batches(3))
     batches = DeviceBatches(source, mover)
-    assert (source.taken, batches.ahead) == (0, 0)
+    assert (source.taken, batches.moved.ahead) == (0, 0)
     seen = []
     for _ in batches:
-        seen.append((source.taken, batches.ahead))
+        seen.append((source.taken, batches.moved.ahead))
     assert seen == [(2, 1), (3, 1), (3, 0)]
-    assert batches.ahead == 0
+    assert batches.moved.ahead == 0
 
 
 def test_a_batch_is_taken_ahead_only_if_it_is_there(mover):
     source = SourceThatTells(make_batches(5), [False, False, True, False, False])
     batches = DeviceBatches(source, mover)
-    assert [(source.taken, batches.ahead) for _ in batches] == [(1, 0), (2, 0), (4, 1), (4, 0), (5, 0)]
+    assert [(source.taken, batches.moved.ahead) for _ in batches] == [(1, 0), (2, 0), (4, 1), (4, 0), (5, 0)]
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=8))
@@ -200,7 +200,7 @@ def test_any_mixture_of_batches_and_errors_comes_through_in_place(steps):
         else:
             assert_same(outcome, other)
             delivered += 1
-        assert batches.ahead == source.taken - delivered
+        assert batches.moved.ahead == source.taken - delivered
     del batches
     mover.check()
 
