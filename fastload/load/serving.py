@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch.utils.data import BatchSampler
 
 from fastload import _core
 from fastload.block.dataset import RowAccess
+from fastload.block.padding import Entry
 from fastload.errors import ArgumentError, FastloadError, StateError
 from fastload.load.audit import Audit, digest_of, digest_of_all
 from fastload.load.deal import Share, stock_order, usual_lanes
@@ -185,6 +186,16 @@ class EngineServing(Serving):
         return Audit(rows, digest, self.rows.num_rows, digest_of_all(self.rows.num_rows))
 
 
+class Reading(NamedTuple):
+    """How a pass reads its rows. Not the loader itself: the loader keeps its latest pass, and would then live until the
+    garbage is collected, with all that it has decoded."""
+
+    memory_bytes: int
+    batch_rows: int
+    padding: list[Entry] | bool
+    on_error: OnError
+
+
 class GatheringServing(Serving):
     """Rows are named, and gathered from blocks that are kept decoded within the loader's budget."""
 
@@ -197,38 +208,38 @@ class GatheringServing(Serving):
         self._reader: _core.RowReader | None = None
         self._made_for: tuple[int, ...] = ()
 
-    def _read(self, loader: Any, rows: np.ndarray, padding: Any) -> Any:
-        made_for = (os.getpid(), loader.memory_bytes)
+    def _reading(self, loader: Any) -> Reading:
+        return Reading(loader.memory_bytes, loader._batch_rows or 1, loader._padding(), loader._on_error())
+
+    def _read(self, how: Reading, rows: np.ndarray, padding: Any) -> Any:
+        made_for = (os.getpid(), how.memory_bytes)
         if self._made_for != made_for:
-            self._reader, self._made_for = _core.RowReader(self.rows._source(), loader.memory_bytes), made_for
+            self._reader, self._made_for = _core.RowReader(self.rows._source(), how.memory_bytes), made_for
         return self.rows.read_rows(rows, padding, self._reader)
 
-    def _fetch(self, loader: Any, on_error: OnError, rows: np.ndarray, repeated: int = 0) -> Taken:
-        padding = loader._padding()
+    def _fetch(self, how: Reading, rows: np.ndarray, repeated: int = 0) -> Taken:
         try:
-            return Taken(self._read(loader, rows, padding), rows, repeated)
+            return Taken(self._read(how, rows, how.padding), rows, repeated)
         except FastloadError as error:
-            if on_error.mode == "raise":
+            if how.on_error.mode == "raise":
                 raise
-            if on_error.mode == "retry":
-                return Taken(self._read(loader, rows, padding), rows, repeated)
-            return self._fetch_readable(loader, on_error, rows, repeated, error)
+            if how.on_error.mode == "retry":
+                return Taken(self._read(how, rows, how.padding), rows, repeated)
+            return self._fetch_readable(how, rows, repeated, error)
 
-    def _fetch_readable(
-        self, loader: Any, on_error: OnError, rows: np.ndarray, repeated: int, error: FastloadError
-    ) -> Taken:
-        readable = np.array([self._is_readable(loader, row) for row in rows])
+    def _fetch_readable(self, how: Reading, rows: np.ndarray, repeated: int, error: FastloadError) -> Taken:
+        readable = np.array([self._is_readable(how, row) for row in rows])
         if readable.all():
             raise error
-        on_error.note(rows[~readable], str(error))
+        how.on_error.note(rows[~readable], str(error))
         kept = rows[readable]
         if not len(kept):
             return Taken(None, kept)
-        return Taken(self._read(loader, kept, loader._padding()), kept, min(repeated, len(kept)))
+        return Taken(self._read(how, kept, how.padding), kept, min(repeated, len(kept)))
 
-    def _is_readable(self, loader: Any, row: int) -> bool:
+    def _is_readable(self, how: Reading, row: int) -> bool:
         try:
-            self._read(loader, np.array([row]), False)
+            self._read(how, np.array([row]), False)
         except FastloadError:
             return False
         return True
@@ -246,7 +257,9 @@ class GatheringServing(Serving):
             stacklevel=6,
         )
 
-    def _pass(self, loader: Any, requests: Iterator[Any], fetch: Any, make: Any, length: Any) -> GatheringPass:
+    def _pass(
+        self, loader: Any, how: Reading, requests: Iterator[Any], fetch: Any, make: Any, length: Any
+    ) -> GatheringPass:
         self._warn_if_slow(loader)
         return GatheringPass(
             requests,
@@ -255,7 +268,7 @@ class GatheringServing(Serving):
             length=length,
             threads=loader.num_workers,
             depth=(vars(loader)["prefetch_factor"] or GATHER_DEPTH) * max(1, loader.num_workers),
-            batch_rows=loader._batch_rows or 1,
+            batch_rows=how.batch_rows,
             timeout_s=float(loader.timeout),
         )
 
@@ -275,10 +288,10 @@ class PlanServing(GatheringServing):
         return self._plan.num_rows(key.seed, key.epoch)
 
     def begin(self, loader: Any, key: Key, share: Share, make: Any) -> GatheringPass:
-        total, batch_rows = self.total_rows(key), loader._batch_rows
+        total, how = self.total_rows(key), self._reading(loader)
+        batch_rows = how.batch_rows
         mine = share.rows(total, key.position)
         batches = mine // batch_rows if loader._drops_last else -(-mine // batch_rows)
-        on_error = loader._on_error()
         group = self._group_batches(batch_rows)
         mine = mine if not loader._drops_last else batches * batch_rows
         stretch = group * batch_rows * max(1, STRETCH_ROWS // (group * batch_rows))
@@ -289,11 +302,11 @@ class PlanServing(GatheringServing):
             positions = self._positions(key, share, begin, min(stretch, mine - begin))
             names = named.get(begin, lambda: self._name(key, positions % total))
             repeats = positions[end - begin - 1] >= total  # a rank's last row at most
-            return self._fetch_named(loader, on_error, names, first - begin, end - first, bool(repeats))
+            return self._fetch_named(how, names, first - begin, end - first, bool(repeats))
 
         requests = iter(range(0, mine, group * batch_rows))
-        pass_ = self._pass(loader, requests, fetch, make, lambda: batches)
-        pass_.key, pass_.share, pass_.total_rows, pass_.on_error = key, share, total, on_error
+        pass_ = self._pass(loader, how, requests, fetch, make, lambda: batches)
+        pass_.key, pass_.share, pass_.total_rows, pass_.on_error = key, share, total, how.on_error
         return pass_
 
     def _positions(self, key: Key, share: Share, first: int, count: int) -> np.ndarray:
@@ -306,10 +319,8 @@ class PlanServing(GatheringServing):
         """Batches that are fetched together."""
         return 1
 
-    def _fetch_named(
-        self, loader: Any, on_error: OnError, names: Any, first: int, count: int, repeats: bool
-    ) -> list[Taken | Exception]:
-        return [self._fetch(loader, on_error, names[first : first + count], int(repeats))]
+    def _fetch_named(self, how: Reading, names: Any, first: int, count: int, repeats: bool) -> list[Taken | Exception]:
+        return [self._fetch(how, names[first : first + count], int(repeats))]
 
     def definition(self, loader: Any) -> dict[str, Any]:
         return {"order": type(self._plan).__name__, "plan": self._plan.fingerprint}
@@ -350,13 +361,11 @@ class PackedServing(PlanServing):
         # What a batch costs in Python, and in waking its consumer, is as much as the copying: several share it.
         return max(1, GROUP_BYTES // (batch_rows * self._packed.row_bytes))
 
-    def _fetch_named(
-        self, loader: Any, on_error: OnError, names: Any, first: int, count: int, repeats: bool
-    ) -> list[Taken | Exception]:
+    def _fetch_named(self, how: Reading, names: Any, first: int, count: int, repeats: bool) -> list[Taken | Exception]:
         begin, end = np.searchsorted(names[3], (first, first + count))
         documents, starts, lengths, bins = (column[begin:end] for column in names)
-        ((values, _, offsets, _),) = self._read(loader, documents, False)
-        taken, batch_rows = [], loader._batch_rows
+        ((values, _, offsets, _),) = self._read(how, documents, False)
+        taken, batch_rows = [], how.batch_rows
         for at in range(0, count, batch_rows):
             rows = min(batch_rows, count - at)
             repeated = int(repeats and at + rows == count)
@@ -385,19 +394,19 @@ class SamplerServing(GatheringServing):
     deals = False
 
     def begin(self, loader: Any, key: Key, share: Share, make: Any) -> GatheringPass:
-        lists = iter(loader.batch_sampler)
+        sampler, how = loader.batch_sampler, self._reading(loader)
+        lists = iter(sampler)
         for _ in range(key.position):
             next(lists, None)
-        on_error = loader._on_error()
 
         def fetch(rows: Any) -> list[Taken | Exception]:
-            return [self._fetch(loader, on_error, np.asarray(rows, np.int64))]
+            return [self._fetch(how, np.asarray(rows, np.int64))]
 
         def length() -> int:
-            return max(0, len(loader.batch_sampler) - key.position)
+            return max(0, len(sampler) - key.position)
 
-        pass_ = self._pass(loader, lists, fetch, make, length)
-        pass_.key, pass_.share, pass_.on_error = key, share, on_error
+        pass_ = self._pass(loader, how, lists, fetch, make, length)
+        pass_.key, pass_.share, pass_.on_error = key, share, how.on_error
         pass_.position_after = lambda batches: key.position + batches
         return pass_
 
