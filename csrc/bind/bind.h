@@ -5,6 +5,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <exception>
 #include <memory>
 #include <string>
 
@@ -28,6 +29,21 @@ void register_shard_reader(py::module_& module);
 void register_shard_writer(py::module_& module);
 void register_row_reader(py::module_& module);
 void register_prefetcher(py::module_& module);
+
+// Runs `body` without the GIL. py::gil_scoped_release takes it back in a destructor: when the interpreter ends, Python
+// ends a daemon thread that asks for the GIL, by an unwinding that no destructor lets through.
+template <class Body>
+void without_gil(Body&& body) {
+  PyThreadState* const state = PyEval_SaveThread();
+  std::exception_ptr error;
+  try {
+    body();
+  } catch (...) {
+    error = std::current_exception();
+  }
+  PyEval_RestoreThread(state);
+  if (error) std::rethrow_exception(error);
+}
 
 py::dtype numpy_dtype(Dtype dtype);
 

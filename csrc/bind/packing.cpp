@@ -46,11 +46,10 @@ void register_packing(py::module_& module) {
       "count_packed_rows",
       [](const Lengths& lengths, uint32_t row_tokens, uint64_t pool_documents, std::optional<uint64_t> key) {
         std::vector<int64_t> rows;
-        {
-          py::gil_scoped_release release;
+        without_gil([&] {
           rows =
               count_packed_rows(lengths.data(), static_cast<size_t>(lengths.size()), {row_tokens, pool_documents, key});
-        }
+        });
         return to_array(rows);
       },
       py::arg("lengths"), py::arg("row_tokens"), py::arg("pool_documents"), py::arg("key"));
@@ -59,11 +58,10 @@ void register_packing(py::module_& module) {
       [](const Lengths& lengths, uint32_t row_tokens, uint64_t pool_documents, std::optional<uint64_t> key,
          uint64_t pool) {
         PackedPool packed;
-        {
-          py::gil_scoped_release release;
+        without_gil([&] {
           packed =
               pack_pool(lengths.data(), static_cast<size_t>(lengths.size()), {row_tokens, pool_documents, key}, pool);
-        }
+        });
         return py::make_tuple(to_array(packed.documents), to_array(packed.starts), to_array(packed.lengths),
                               to_array(packed.first_piece));
       },

@@ -53,10 +53,11 @@ py::object next(Epoch& self, const Engine& engine, double timeout_s) {
   for (;;) {
     Epoch::Status status;
     if (engine.threads() == 0) {
-      py::gil_scoped_release release;
-      const double until_s = wall_s() + kSignalCheck_s;
-      do status = self.try_next(&batch);
-      while (status == Epoch::Status::working && wall_s() < until_s);
+      without_gil([&] {
+        const double until_s = wall_s() + kSignalCheck_s;
+        do status = self.try_next(&batch);
+        while (status == Epoch::Status::working && wall_s() < until_s);
+      });
     } else {
       status = self.try_next(&batch);
     }
@@ -65,8 +66,7 @@ py::object next(Epoch& self, const Engine& engine, double timeout_s) {
     if (timeout_s > 0 && waited_s >= timeout_s) PyErr_SetString(PyExc_TimeoutError, "no batch came in time");
     if (PyErr_Occurred() || PyErr_CheckSignals() != 0) throw py::error_already_set();
     if (status == Epoch::Status::working) continue;
-    py::gil_scoped_release release;
-    self.wait(kSignalCheck_s);
+    without_gil([&] { self.wait(kSignalCheck_s); });
     waited_s += kSignalCheck_s;
   }
 }

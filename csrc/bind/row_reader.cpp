@@ -15,10 +15,7 @@ void register_row_reader(py::module_& module) {
           [](RowReader& self, const py::array_t<uint64_t, py::array::c_style>& rows, const py::object& padding) {
             const std::vector<Padding> paddings = to_padding(padding, self.fields().size());
             Batch batch;
-            {
-              py::gil_scoped_release release;
-              batch = self.read(rows.data(), static_cast<size_t>(rows.size()), paddings);
-            }
+            without_gil([&] { batch = self.read(rows.data(), static_cast<size_t>(rows.size()), paddings); });
             return to_python(batch, self.fields());
           },
           py::arg("rows"), py::arg("padding") = true);

@@ -90,7 +90,10 @@ void register_shard_reader(py::module_& module) {
       .def("statistics", &statistics)
       .def("sizes", &sizes)
       .def("chunk_ranges", &chunk_ranges)
-      .def("verify_block", &verify_block, py::arg("block"), py::call_guard<py::gil_scoped_release>());
+      .def(
+          "verify_block",
+          [](const ShardReader& self, uint64_t block) { without_gil([&] { verify_block(self, block); }); },
+          py::arg("block"));
   py::class_<ShardSource, Source, std::shared_ptr<ShardSource>>(module, "ShardSource")
       .def(py::init([](const std::vector<std::shared_ptr<ShardReader>>& shards, std::vector<uint32_t> field_indices) {
              return std::make_shared<ShardSource>(

@@ -13,8 +13,7 @@ void append(ShardWriter& self, const py::list& columns, uint64_t rows) {
     out.push_back({pointer_or_null<uint8_t>(column[0]), pointer_or_null<int64_t>(column[1]),
                    pointer_or_null<uint8_t>(column[2])});
   }
-  py::gil_scoped_release release;
-  self.append(out, rows);
+  without_gil([&] { self.append(out, rows); });
 }
 
 // dictionaries : {field index: [bytes, ...]}. Returns (rows, file bytes, footer crc32c).
@@ -23,10 +22,7 @@ py::tuple finish(ShardWriter& self, const std::map<uint32_t, std::vector<std::st
   std::vector<Dictionary> out;
   for (const auto& [field, entries] : dictionaries) out.push_back({field, entries});
   Layout layout;
-  {
-    py::gil_scoped_release release;
-    layout = self.finish(std::move(out), final_path);
-  }
+  without_gil([&] { layout = self.finish(std::move(out), final_path); });
   return py::make_tuple(layout.rows, layout.file_bytes, layout.footer_crc32c);
 }
 
