@@ -53,6 +53,9 @@ py::object wrap(const std::shared_ptr<Buffer>& buffer, const py::dtype& dtype, s
 // A list with, per field, (values, lengths, offsets, valid) as arrays over the batch's own memory; None where absent.
 py::list to_python(const Batch& batch, const std::vector<FieldSpec>& fields);
 
+// By name; times in seconds.
+py::dict to_python(const ReadCosts& costs);
+
 // True: every field with zeros to its longest row; False: none; else a tuple per field in the order of the struct.
 std::vector<Padding> to_padding(const py::object& padding, size_t fields);
 

@@ -19,7 +19,8 @@ py::tuple place(const py::array& values, const Lengths& offsets, const Lengths& 
   const auto element_bytes = static_cast<size_t>(values.itemsize());
   if (static_cast<size_t>(offsets.size()) < count || static_cast<size_t>(lengths.size()) != count ||
       static_cast<size_t>(bins.size()) != count || std::string(fill).size() != element_bytes)
-    fail(Cause::argument, "pieces need an offset, a start, a length and a row each, and places an element to fill them");
+    fail(Cause::argument,
+         "pieces need an offset, a start, a length and a row each, and places an element to fill them");
   const uint64_t places = rows * row_tokens;
   const auto out = std::make_shared<Buffer>(places * element_bytes);
   const auto documents = std::make_shared<Buffer>(places * sizeof(int32_t));

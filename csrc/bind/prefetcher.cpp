@@ -112,6 +112,20 @@ py::list to_python(const Batch& batch, const std::vector<FieldSpec>& fields) {
   return out;
 }
 
+py::dict to_python(const ReadCosts& costs) {
+  py::dict out;
+  out["read_s"] = costs.times.read_s;
+  out["verify_s"] = costs.times.verify_s;
+  out["decode_s"] = costs.times.decode_s;
+  out["gather_s"] = costs.times.gather_s;
+  out["blocks_loaded"] = costs.blocks_loaded;
+  out["stored_bytes"] = costs.stored_bytes;
+  out["bytes_delivered"] = costs.bytes_delivered;
+  out["elements"] = costs.elements;
+  out["places"] = costs.places;
+  return out;
+}
+
 void register_prefetcher(py::module_& module) {
   py::class_<Epoch, std::shared_ptr<Epoch>>(module, "Epoch")
       .def("next", &next, py::arg("engine"), py::arg("timeout_s") = 0.0)
@@ -123,16 +137,7 @@ void register_prefetcher(py::module_& module) {
       .def_property_readonly("waited_s", &Epoch::waited_s)
       .def_property_readonly("costs", [](const Epoch& self) {
         const EpochCosts costs = self.costs();
-        py::dict out;
-        out["read_s"] = costs.times.read_s;
-        out["verify_s"] = costs.times.verify_s;
-        out["decode_s"] = costs.times.decode_s;
-        out["gather_s"] = costs.times.gather_s;
-        out["blocks_loaded"] = costs.blocks_loaded;
-        out["stored_bytes"] = costs.stored_bytes;
-        out["bytes_delivered"] = costs.bytes_delivered;
-        out["elements"] = costs.elements;
-        out["places"] = costs.places;
+        py::dict out = to_python(static_cast<const ReadCosts&>(costs));
         out["ready_batches"] = costs.ready_batches;
         out["rows"] = costs.rows;
         out["digest"] = costs.digest;

@@ -5,6 +5,16 @@
 namespace fastload::bind {
 
 void register_row_reader(py::module_& module) {
+  py::class_<ReadCosts>(module, "ReadCosts")
+      .def(py::init())
+      .def_property_readonly("counts", [](const ReadCosts& self) { return to_python(self); })
+      .def(
+          "note_places",
+          [](ReadCosts& self, uint64_t elements, uint64_t places) {
+            self.elements += elements;
+            self.places += places;
+          },
+          py::arg("elements"), py::arg("places"));
   py::class_<RowReader, std::shared_ptr<RowReader>>(module, "RowReader")
       .def(py::init([](std::shared_ptr<Source> source, uint64_t memory_bytes) {
              return RowReader::create(source, memory_bytes);
@@ -12,13 +22,16 @@ void register_row_reader(py::module_& module) {
            py::arg("source"), py::arg("memory_bytes"), py::keep_alive<1, 2>())
       .def(
           "read",
-          [](RowReader& self, const py::array_t<uint64_t, py::array::c_style>& rows, const py::object& padding) {
+          [](RowReader& self, const py::array_t<uint64_t, py::array::c_style>& rows, const py::object& padding,
+             ReadCosts* costs) {
             const std::vector<Padding> paddings = to_padding(padding, self.fields().size());
             Batch batch;
-            without_gil([&] { batch = self.read(rows.data(), static_cast<size_t>(rows.size()), paddings); });
+            ReadCosts spent;
+            without_gil([&] { batch = self.read(rows.data(), static_cast<size_t>(rows.size()), paddings, &spent); });
+            if (costs) *costs += spent;  // under the GIL: others may add to it, too
             return to_python(batch, self.fields());
           },
-          py::arg("rows"), py::arg("padding") = true);
+          py::arg("rows"), py::arg("padding") = true, py::arg("costs") = nullptr);
 }
 
 }  // namespace fastload::bind

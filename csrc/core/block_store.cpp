@@ -78,7 +78,7 @@ void BlockStore::set_bad(uint32_t block, std::exception_ptr error) {
   states_[block] = BlockState::bad;
 }
 
-std::shared_ptr<const CachedBlock> BlockCache::get(uint32_t block) {
+std::shared_ptr<const CachedBlock> BlockCache::get(uint32_t block, ReadCosts* costs) {
   std::unique_lock<std::mutex> lock(mutex_);
   for (;;) {
     const auto found = entries_.find(block);
@@ -103,6 +103,11 @@ std::shared_ptr<const CachedBlock> BlockCache::get(uint32_t block) {
     cached->views.resize(source_.fields().size());
     LoadScratch scratch;
     source_.load(block, cached->memory.data(), scratch, cached->views.data());
+    if (costs) {
+      costs->times += scratch.times;
+      costs->blocks_loaded += 1;
+      costs->stored_bytes += source_.stored_bytes(block);
+    }
   } catch (...) {
     lock.lock();
     recency_.erase(entries_[block].recency);

@@ -77,7 +77,8 @@ struct CachedBlock {
 class BlockCache {
  public:
   BlockCache(const Source& source, uint64_t memory_bytes) : source_(source), memory_bytes_(memory_bytes) {}
-  std::shared_ptr<const CachedBlock> get(uint32_t block);
+  // What it takes to load the block, if that is to be done, is added to `costs`, if given.
+  std::shared_ptr<const CachedBlock> get(uint32_t block, ReadCosts* costs = nullptr);
 
  private:
   struct Entry {

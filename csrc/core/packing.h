@@ -70,8 +70,8 @@ std::vector<int64_t> count_packed_rows(const int64_t* lengths, size_t documents,
                                        const PackingOptions& options);  // by pool
 PackedPool pack_pool(const int64_t* lengths, size_t documents, const PackingOptions& options, uint64_t pool);
 
-// Pieces to be placed in rows: piece i is lengths[i] elements of the document that begins at element offsets[i], from its
-// element starts[i] on, and stands in row bins[i], which rise.
+// Pieces to be placed in rows: piece i is lengths[i] elements of the document that begins at element offsets[i], from
+// its element starts[i] on, and stands in row bins[i], which rise.
 struct PlacedPieces {
   const int64_t* offsets;
   const int64_t* starts;

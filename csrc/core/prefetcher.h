@@ -50,14 +50,10 @@ struct EpochOptions {
 };
 
 // What an epoch has cost so far.
-struct EpochCosts {
-  StageTimes times;  // of the threads
-  uint64_t blocks_loaded = 0, stored_bytes = 0;
-  uint64_t bytes_delivered = 0;
-  uint64_t elements = 0, places = 0;  // see Batch
-  uint64_t ready_batches = 0;         // that waited finished when one was asked for, summed over the batches delivered
-  uint64_t rows = 0;                  // delivered and good, repeated ones left out
-  uint64_t digest = 0;                // of these, see row_digest()
+struct EpochCosts : ReadCosts {
+  uint64_t ready_batches = 0;  // that waited finished when one was asked for, summed over the batches delivered
+  uint64_t rows = 0;           // delivered and good, repeated ones left out
+  uint64_t digest = 0;         // of these, see row_digest()
 };
 
 // The same for any order of the rows, and for any split of them: what is delivered in parts adds up, modulo 2^64. Two

@@ -30,7 +30,7 @@ RowRef RowReader::locate(uint64_t row) const {
   return index_.locate(row);
 }
 
-Batch RowReader::read(const uint64_t* rows, size_t count, const std::vector<Padding>& padding) {
+Batch RowReader::read(const uint64_t* rows, size_t count, const std::vector<Padding>& padding, ReadCosts* costs) {
   // Parts of the batch whose blocks fit the budget together. Inside a part blocks are numbered as they first come.
   struct Part {
     size_t first_row = 0;
@@ -56,19 +56,27 @@ Batch RowReader::read(const uint64_t* rows, size_t count, const std::vector<Padd
     }
     refs[i] = {place->second, ref.row};
   }
+  const double began_s = wall_s();
+  ReadCosts spent;
   BatchBuilder builder(source_->fields(), count, parts.size(), padding, *pool_);
   for (size_t p = 0; p < parts.size(); ++p) {
     std::vector<std::shared_ptr<const CachedBlock>> blocks;  // held until the rows are copied
     BlockViews views;
     for (const uint32_t block : parts[p].blocks) {
-      blocks.push_back(cache_.get(block));
+      blocks.push_back(cache_.get(block, &spent));
       views.insert(views.end(), blocks.back()->views.begin(), blocks.back()->views.end());
     }
     const size_t first = parts[p].first_row, end = p + 1 < parts.size() ? parts[p + 1].first_row : count;
     builder.fill({&source_->fields(), views.data(), refs.data() + first, end - first, true}, p, first);
   }
   source_->check_whole();
-  return builder.finish();
+  Batch batch = builder.finish();
+  spent.times.gather_s = std::max(0.0, wall_s() - began_s - spent.times.loading_s());
+  spent.bytes_delivered = batch.size_bytes();
+  spent.elements = batch.elements;
+  spent.places = batch.places;
+  if (costs) *costs += spent;
+  return batch;
 }
 
 }  // namespace fastload

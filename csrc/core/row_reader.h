@@ -17,8 +17,8 @@ class RowReader {
   // In a forked child the last reference leaves the reader in memory: threads that are not there may wait in its cache.
   static std::shared_ptr<RowReader> create(std::shared_ptr<const Source> source, uint64_t memory_bytes);
 
-  // rows : row numbers of the source. padding : see BatchBuilder.
-  Batch read(const uint64_t* rows, size_t count, const std::vector<Padding>& padding);
+  // rows : row numbers of the source. padding : see BatchBuilder. What it takes is added to `costs`, if given.
+  Batch read(const uint64_t* rows, size_t count, const std::vector<Padding>& padding, ReadCosts* costs = nullptr);
   const std::vector<FieldSpec>& fields() const { return source_->fields(); }
 
  private:

@@ -53,17 +53,15 @@ void ShardReader::read_map(uint64_t block, uint64_t field, StageTimes& times, Bo
   const uint8_t* stored = file_.data() + chunk.offset;
   const uint64_t padding = align_up(chunk.stored_bytes, kAlignment) - chunk.stored_bytes;
   bool intact = false, clean = false, decoded = false;
-  const double began_s = wall_s(), began_cpu_s = thread_cpu_s();
+  ChunkClock clock;
   const auto verify = [&] {
     intact = crc32c(stored, chunk.stored_bytes) == chunk.crc32c;
     clean = is_zero(stored + chunk.stored_bytes, padding);
   };
   if (!guarded(verify)) fail_lost(where(block, field));
-  const double verified_s = wall_s(), busy_s = thread_cpu_s() - began_cpu_s;
-  times.verify_s += busy_s;
-  times.read_s += std::max(0.0, verified_s - began_s - busy_s);
+  clock.is_verified(times);
   if (intact && clean && !guarded([&] { decoded = body(stored, chunk); })) fail_lost(where(block, field));
-  times.decode_s += wall_s() - verified_s;
+  clock.is_decoded(times);
   if (!decoded) check_whole();  // the rest of the last page of a file cut short reads as zeros
   if (!intact)
     fail(Cause::checksum, where(block, field) +

@@ -1,6 +1,8 @@
 // Where the time of the threads goes. Two clocks are read per chunk and one per batch: tens of nanoseconds each.
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
 #include <ctime>
 
 namespace fastload {
@@ -12,11 +14,30 @@ struct StageTimes {
   double decode_s = 0;
   double gather_s = 0;
 
+  double loading_s() const { return read_s + verify_s + decode_s; }
   StageTimes& operator+=(const StageTimes& other) {
     read_s += other.read_s;
     verify_s += other.verify_s;
     decode_s += other.decode_s;
     gather_s += other.gather_s;
+    return *this;
+  }
+};
+
+// What reading has cost so far.
+struct ReadCosts {
+  StageTimes times;
+  uint64_t blocks_loaded = 0, stored_bytes = 0;
+  uint64_t bytes_delivered = 0;
+  uint64_t elements = 0, places = 0;  // see Batch
+
+  ReadCosts& operator+=(const ReadCosts& other) {
+    times += other.times;
+    blocks_loaded += other.blocks_loaded;
+    stored_bytes += other.stored_bytes;
+    bytes_delivered += other.bytes_delivered;
+    elements += other.elements;
+    places += other.places;
     return *this;
   }
 };
@@ -28,5 +49,23 @@ inline double seconds_of(clockid_t clock) {
 }
 inline double wall_s() { return seconds_of(CLOCK_MONOTONIC); }
 inline double thread_cpu_s() { return seconds_of(CLOCK_THREAD_CPUTIME_ID); }
+
+// The stages of one chunk, one after the other.
+class ChunkClock {
+ public:
+  ChunkClock() : began_s_(wall_s()), began_cpu_s_(thread_cpu_s()) {}
+
+  void is_verified(StageTimes& times) {
+    const double busy_s = thread_cpu_s() - began_cpu_s_;
+    verified_s_ = wall_s();
+    times.verify_s += busy_s;
+    times.read_s += std::max(0.0, verified_s_ - began_s_ - busy_s);
+  }
+  void is_decoded(StageTimes& times) const { times.decode_s += wall_s() - verified_s_; }
+
+ private:
+  const double began_s_, began_cpu_s_;
+  double verified_s_ = 0;
+};
 
 }  // namespace fastload

@@ -435,10 +435,6 @@ class DataLoader(TorchDataLoader[_T_co]):
 
     # --- state ----------------------------------------------------------------------------------------
 
-    def _delivered(self) -> int:
-        """Batches of the latest pass that the loop has had, or has lost to an error."""
-        return self._last.attempted - self._last.moved.ahead
-
     def state_dict(self) -> dict[str, Any]:
         """Where the latest pass stands: what was delivered is not delivered again, whatever lies prefetched.
 
@@ -468,7 +464,7 @@ class DataLoader(TorchDataLoader[_T_co]):
         state = {"version": STATE_VERSION, **self._definition(), "seed": None, "epoch": self.epoch, "position": 0}
         if self._last is None or not self._last.is_counted:
             return state
-        key, delivered = self._last.key, self._delivered()
+        key, delivered = self._last.key, self._last.handed_out()
         if not self._last.is_over_after(delivered):
             state |= {"seed": key.seed, "epoch": key.epoch, "position": self._last.position_after(delivered)}
         elif key.epoch == self.epoch:  # a DistributedSampler is not told the next one yet
@@ -553,7 +549,7 @@ class DataLoader(TorchDataLoader[_T_co]):
         >>> loader.audit().is_complete
         True
         """
-        return self._serving_of_latest_pass().audit(self._last.key, *self._last.digest())
+        return self._serving_of_latest_pass().audit(self._last.key, *self._last.digest_handed_out())
 
     def explain(self, step: int, epoch: int | None = None) -> dict[str, Any]:
         """What the batch number `step` holds, without running up to it.
@@ -616,11 +612,13 @@ class DataLoader(TorchDataLoader[_T_co]):
         dict
             order : "permutation", "windowed", "sequential", "sampler" (named rows), or "torch" (not served by the engine);
             mix : mixing reached, 1.0 = a true permutation (see ``fastload.plan.order.mix``), None where not known;
-            window_rows : rows of the largest window; delivered_rows, delivered_batches, delivered_bytes;
+            window_rows : rows of the largest window, where the order has windows; delivered_rows, delivered_batches,
+            delivered_bytes;
             wait_s : seconds the loop spent in ``next()``; busy_s : seconds between its calls;
             stages_s : seconds by stage: ``read`` (standing still for stored bytes), ``verify``, ``decode``, ``gather`` of
-            all threads together, ``hand_over`` of the consumer's own;
-            padding_share : share of the places in padded fields that hold padding;
+            all threads together; of the consumer's own thread ``transform`` (your collate_fn), ``hand_over``, and ``copy``
+            with a device;
+            padding_share : share of the places in padded fields or packed rows that hold padding;
             loaded_blocks, read_bytes : verified and decoded in this pass; ready_batches : finished ones that waited, on
             average; skipped_rows : see ``skipped``; verdict : who waits for whom, and what to change.
 
@@ -630,10 +628,7 @@ class DataLoader(TorchDataLoader[_T_co]):
             return {"order": "torch", "mix": None}
         if self._last is None:
             return {"order": self._serving.name, "mix": None, "delivered_rows": 0}
-        stats = self._last.stats()
-        if self._mover is not None:
-            stats["stages_s"]["copy"] = self._last.moved.copy_s
-        return stats
+        return self._last.stats()
 
 
 def _check_options(

@@ -135,7 +135,8 @@ class DeviceBatches:
 
     ``next()`` starts the copy of the batch after the one it returns, so that it runs beside the step. For that it takes
     that batch from `batches`, which may have to make it first. Where `batches` has a method ``is_ready()``, a batch is
-    taken ahead only if that says so: a slow loader does not hold up the batch that is there.
+    taken ahead only if that says so: a slow loader does not hold up the batch that is there. A method ``note_ahead()`` is
+    called before.
 
     Moved are the tensors in CPU memory, within dicts, lists, tuples, named tuples, other mutable mappings and what is
     registered with torch's pytree. All else comes through as it is. An exception of `batches` comes in its place, after
@@ -159,6 +160,7 @@ class DeviceBatches:
     def __init__(self, batches: Iterator[Any], mover: Mover) -> None:
         self._batches = batches
         self._is_ready: Callable[[], bool] = getattr(batches, "is_ready", lambda: True)
+        self._note_ahead: Callable[[], None] = getattr(batches, "note_ahead", lambda: None)
         self._mover = mover
         self._coming: _Moving | Exception | None = None  # what the next call gives, if that is known
         self._handed_out: _Moving | None = None
@@ -194,6 +196,7 @@ class DeviceBatches:
         self.moved.ahead = int(isinstance(coming, _Moving))
 
     def _start_ahead(self) -> _Moving | Exception:
+        self._note_ahead()
         try:
             return self._start()
         except StopIteration:

@@ -14,15 +14,14 @@ _ADVICE = {
     "verify": "checksums of stored bytes: more num_workers",
     "decode": "decoding: a memory_bytes that holds the data (each block is then decoded once), more num_workers, or codec='raw'",
     "gather": "gathering rows: more num_workers, or fewer bytes a row (select the fields that are used)",
-    "hand_over": "the consumer's own thread, making batches of what the threads deliver: larger batches, a cheaper collate_fn",
+    "transform": "the collate_fn, which runs in the consumer's own thread: a cheaper one, or none",
+    "hand_over": "the consumer's own thread, which takes what the threads deliver: larger batches",
+    "copy": "copying to the device: smaller dtypes, fewer fields, larger batches",
 }
 
+_OWN = ("transform", "hand_over", "copy")  # stages of the consumer's thread; those of the others run side by side
+
 logger = logging.getLogger("fastload.load")
-
-
-def stage_seconds(costs: Mapping[str, Any], hand_over_s: float) -> dict[str, float]:
-    """Seconds by stage: of all threads together, and for ``hand_over`` of the consumer's."""
-    return {**{name: costs[f"{name}_s"] for name in ("read", "verify", "decode", "gather")}, "hand_over": hand_over_s}
 
 
 def verdict(wait_s: float, busy_s: float, stages: Mapping[str, float], threads: int) -> str:
@@ -31,7 +30,7 @@ def verdict(wait_s: float, busy_s: float, stages: Mapping[str, float], threads: 
     Parameters
     ----------
     wait_s : seconds the loop spent in ``next()``. busy_s : seconds between its calls.
-    stages : seconds by stage, see `stage_seconds`. threads : that worked on the first four.
+    stages : seconds by stage, see ``DataLoader.stats``. threads : that read, verify, decode and gather.
 
     Examples
     --------
@@ -47,8 +46,7 @@ def verdict(wait_s: float, busy_s: float, stages: Mapping[str, float], threads: 
     waits = f"the loop waits {share:.0%} of the time".replace("%", " %")
     if share < WAITING_SHARE:
         return f"model-bound: {waits}; faster loading would change nothing"
-    # the stages of the threads run side by side, the hand-over by itself
-    weights = {name: s if name == "hand_over" else s / max(1, threads) for name, s in stages.items()}
+    weights = {name: s if name in _OWN else s / max(1, threads) for name, s in stages.items()}
     advice = _ADVICE[max(weights, key=weights.__getitem__)]
     if share < LOADING_SHARE:
         return f"balanced: {waits}; what it waits for is mostly {advice}"

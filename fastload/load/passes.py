@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
 
@@ -15,10 +15,11 @@ import numpy as np
 from fastload import _core
 from fastload.block.batch import Parts, num_rows, without_rows
 from fastload.errors import ClosedError
+from fastload.load.assemble import Assembler
 from fastload.load.audit import digest_of
 from fastload.load.deal import Share
 from fastload.load.device import Moved
-from fastload.load.monitor import log_pass, logger, stage_seconds, verdict
+from fastload.load.monitor import log_pass, logger, verdict
 from fastload.load.skipping import OnError
 from fastload.plan.order import mix
 
@@ -52,9 +53,10 @@ class Pass:
     key: Key
     total_rows: int  # positions of the epoch's order
     on_error: OnError
+    order_name: str  # see DataLoader.stats
 
-    def __init__(self, make: Callable[..., Any], batch_rows: int, timeout_s: float) -> None:
-        self._make = make
+    def __init__(self, make: Assembler, batch_rows: int, threads: int, timeout_s: float) -> None:
+        self._make, self._threads = make, threads
         self._batch_rows = batch_rows
         self._timeout_s = timeout_s
         self.is_counted = False  # a batch was asked for, which settles its epoch
@@ -63,7 +65,8 @@ class Pass:
         self._wait_s = self._busy_s = 0.0
         self._returned_at: float | None = None
         self._logged = False
-        self.moved = Moved()  # by the DeviceBatches that take from this, if any do
+        self.moved: Moved | None = None  # by the DeviceBatches that take from this, if any do
+        self._before_ahead = (0, 0)
 
     def __iter__(self) -> Pass:
         return self
@@ -114,12 +117,56 @@ class Pass:
             log_pass(self.stats())
         self._logged = True
 
+    def note_ahead(self) -> None:
+        """The batch that is taken next is not handed out at once."""
+        self._before_ahead = self.digest()
+
+    def handed_out(self) -> int:
+        """Batches that the loop has had, or has lost to an error."""
+        return self.attempted - (self.moved.ahead if self.moved else 0)
+
+    def digest_handed_out(self) -> tuple[int, int]:
+        return self._before_ahead if self.moved and self.moved.ahead else self.digest()
+
+    def digest(self) -> tuple[int, int]:
+        """Of the rows that were taken, and how many they are; see Audit."""
+        raise NotImplementedError
+
+    def costs(self) -> tuple[Mapping[str, Any], float]:
+        """What the engine counted, and the seconds that the consumer waited for it, or did its work."""
+        raise NotImplementedError
+
+    def mix(self) -> float | None:
+        raise NotImplementedError
+
+    def ready_batches(self) -> int:
+        """That waited finished when one was taken, summed over all."""
+        raise NotImplementedError
+
     def stats(self) -> dict[str, Any]:
+        costs, elsewhere_s = self.costs()
+        transform_s = self._make.transform_s
+        stages = {name: costs[f"{name}_s"] for name in ("read", "verify", "decode", "gather")}
+        stages |= {"transform": transform_s, "hand_over": max(0.0, self._wait_s - elsewhere_s - transform_s)}
+        wait_s, busy_s = self._wait_s, self._busy_s
+        if self.moved:  # copied between two calls of __next__, inside one of the loop's
+            stages["copy"] = copy_s = self.moved.copy_s
+            wait_s, busy_s = wait_s + copy_s, max(0.0, busy_s - copy_s)
         return {
-            "mix": None,
-            "delivered_batches": self.delivered,
-            "wait_s": self._wait_s,
-            "busy_s": self._busy_s,
+            "order": self.order_name,
+            "mix": self.mix(),
+            "delivered_batches": self.delivered - (self.moved.ahead if self.moved else 0),
+            "delivered_rows": self.digest_handed_out()[1],
+            "delivered_bytes": costs["bytes_delivered"],
+            "wait_s": wait_s,
+            "busy_s": busy_s,
+            "stages_s": stages,
+            "loaded_blocks": costs["blocks_loaded"],
+            "read_bytes": costs["stored_bytes"],
+            "padding_share": 1 - costs["elements"] / costs["places"] if costs["places"] else 0.0,
+            "ready_batches": self.ready_batches() / max(1, self.delivered),
+            "skipped_rows": self.on_error.skipped_rows,
+            "verdict": verdict(wait_s, busy_s, stages, self._threads),
         }
 
 
@@ -132,18 +179,18 @@ class EnginePass(Pass):
         epoch: _core.Epoch,
         key: Key,
         share: Share,
-        make: Callable[..., Any],
+        make: Assembler,
         on_error: OnError,
         *,
         shuffles: bool,
         batch_rows: int,
         timeout_s: float,
     ) -> None:
-        super().__init__(make, batch_rows, timeout_s)
+        super().__init__(make, batch_rows, engine.threads, timeout_s)
         self.key, self.share = key, share
         self._engine, self._epoch = engine, epoch
         self._batches = epoch.batches
-        self._shuffles = shuffles
+        self.order_name = "sequential" if not shuffles else "permutation" if engine.holds_everything else "windowed"
         self.on_error = on_error
         self.order = epoch.order
         self.total_rows = self.order.total_rows
@@ -187,40 +234,26 @@ class EnginePass(Pass):
     def ending(self) -> Any:
         return _core.EpochEnding(self._epoch)
 
-    def costs(self) -> tuple[dict[str, Any], float]:
-        """What the engine counted, and seconds that the consumer waited for it."""
-        return self._epoch.costs, self._epoch.waited_s
+    def costs(self) -> tuple[Mapping[str, Any], float]:
+        costs = self._epoch.costs
+        if self._threads:
+            return costs, self._epoch.waited_s
+        return costs, sum(costs[f"{stage}_s"] for stage in ("read", "verify", "decode", "gather"))
 
     def digest(self) -> tuple[int, int]:
-        costs, _ = self.costs()
+        costs = self._epoch.costs
         return costs["digest"], costs["rows"]
 
+    def mix(self) -> float | None:
+        if self._mix is None and self.order.rows:
+            self._mix = mix(self.order.row_numbers, self.order.rows, self._batch_rows, self.total_rows)
+        return self._mix
+
+    def ready_batches(self) -> int:
+        return self._epoch.costs["ready_batches"]
+
     def stats(self) -> dict[str, Any]:
-        windows = self.order.window_rows
-        rows = self.order.rows
-        if self._mix is None and rows:
-            self._mix = mix(self.order.row_numbers, rows, self._batch_rows, self.total_rows)
-        costs, waited_s = self.costs()
-        threads = self._engine.threads
-        stages = stage_seconds(costs, 0.0)
-        elsewhere_s = waited_s if threads else sum(stages.values())  # without threads, next() does the work
-        stages["hand_over"] = max(0.0, self._wait_s - elsewhere_s)
-        kind = "sequential" if not self._shuffles else "permutation" if self._engine.holds_everything else "windowed"
-        return {
-            "order": kind,
-            **super().stats(),
-            "mix": self._mix,
-            "window_rows": max(windows, default=0),
-            "delivered_rows": costs["rows"],
-            "delivered_bytes": costs["bytes_delivered"],
-            "stages_s": stages,
-            "loaded_blocks": costs["blocks_loaded"],
-            "read_bytes": costs["stored_bytes"],
-            "padding_share": 1 - costs["elements"] / costs["places"] if costs["places"] else 0.0,
-            "ready_batches": costs["ready_batches"] / max(1, self.delivered),
-            "skipped_rows": self.on_error.skipped_rows,
-            "verdict": verdict(self._wait_s, self._busy_s, stages, threads),
-        }
+        return {**super().stats(), "window_rows": max(self.order.window_rows, default=0)}
 
 
 class GatheringPass(Pass):
@@ -229,11 +262,14 @@ class GatheringPass(Pass):
     end with the pass. A forked child has none, and what they held locked at the fork stays locked: there the pass is
     refused."""
 
+    order_name = "sampler"
+
     def __init__(
         self,
         requests: Iterator[Any],
         fetch: Callable[[Any], list[Taken | Exception]],
-        make: Callable[..., Any],
+        make: Assembler,
+        costs: _core.ReadCosts,
         *,
         length: Callable[[], int],
         threads: int,
@@ -241,14 +277,17 @@ class GatheringPass(Pass):
         batch_rows: int,
         timeout_s: float,
     ) -> None:
-        super().__init__(make, batch_rows, timeout_s)
+        super().__init__(make, batch_rows, threads, timeout_s)
         self._requests, self._fetch, self._length = requests, fetch, length
-        self._depth, self._threads = depth, threads
+        self._costs, self._depth = costs, depth
+        self.measure_mix: Callable[[], float] | None = None  # where the order is known
         self._pool = ThreadPoolExecutor(threads, "fastload") if threads else None
         self._pending: deque[Any] = deque()
         self._fetched: deque[Taken | Exception] = deque()  # of the latest request
-        self._digest = self._rows = 0
-        self._gather_s = self._waited_s = 0.0
+        self._done: deque[int] = deque()  # batches of the requests that the threads have finished
+        self._digest = self._rows = self._ready_batches = 0
+        self._waited_s = 0.0
+        self._mix: float | None = None
         self._ended = self._interrupted = False
         self._process = os.getpid()
 
@@ -292,28 +331,34 @@ class GatheringPass(Pass):
         return taken.parts, taken.numbers, taken.repeated
 
     def _next(self) -> Taken:
+        self._ready_batches += len(self._fetched) + sum(self._done.copy())
         if not self._fetched:
-            fetched, seconds = self._timed_fetch(next(self._requests)) if self._pool is None else self._next_of_pool()
-            self._fetched.extend(fetched)
-            self._gather_s += seconds
+            self._fetched.extend(self._fetch_here() if self._pool is None else self._next_of_pool())
         self.attempted += 1
         taken = self._fetched.popleft()
         if isinstance(taken, Exception):
             raise taken
         return taken
 
-    def _timed_fetch(self, request: Any) -> tuple[list[Taken | Exception], float]:
+    def _fetch_here(self) -> list[Taken | Exception]:
+        request = next(self._requests)
         started_at = time.perf_counter()
-        try:
-            fetched = self._fetch(request)
-        except Exception as error:  # the batch's, raised when it is its turn
-            fetched = [error]
-        seconds = time.perf_counter() - started_at
-        if self._pool is None:
-            self._waited_s += seconds
-        return fetched, seconds
+        fetched = self._fetch_or_error(request)
+        self._waited_s += time.perf_counter() - started_at
+        return fetched
 
-    def _next_of_pool(self) -> tuple[list[Taken | Exception], float]:
+    def _fetch_in_thread(self, request: Any) -> list[Taken | Exception]:
+        fetched = self._fetch_or_error(request)
+        self._done.append(len(fetched))
+        return fetched
+
+    def _fetch_or_error(self, request: Any) -> list[Taken | Exception]:
+        try:
+            return self._fetch(request)
+        except Exception as error:  # the batch's, raised when it is its turn
+            return [error]
+
+    def _next_of_pool(self) -> list[Taken | Exception]:
         self._ask_ahead()
         if not self._pending:
             self._pool.shutdown()
@@ -323,17 +368,18 @@ class GatheringPass(Pass):
         self._waited_s += time.perf_counter() - started_at
         if not done:  # the batch stays where it is
             raise TimeoutError
-        return self._pending.popleft().result()
+        fetched = self._pending.popleft().result()
+        self._done.popleft()
+        return fetched
 
     def _ask_ahead(self) -> None:
         try:
             while len(self._pending) < self._depth:
-                request = next(
-                    self._requests, _END
-                )  # no islice: it would call iter() on what a sampler gave, once more
+                # no islice: it would call iter() on what a sampler gave, once more
+                request = next(self._requests, _END)
                 if request is _END:
                     break
-                self._pending.append(self._pool.submit(self._timed_fetch, request))
+                self._pending.append(self._pool.submit(self._fetch_in_thread, request))
         except Exception:  # the sampler's
             raise
         except BaseException:  # Ctrl-C may have struck while a thread was begun: the program's end would wait for it
@@ -344,16 +390,16 @@ class GatheringPass(Pass):
     def digest(self) -> tuple[int, int]:
         return self._digest % (1 << 64), self._rows
 
-    def stats(self) -> dict[str, Any]:
-        stages = {"gather": self._gather_s, "hand_over": max(0.0, self._wait_s - self._waited_s)}
-        return {
-            "order": "sampler",
-            **super().stats(),
-            "delivered_rows": self._rows,
-            "stages_s": stages,
-            "skipped_rows": self.on_error.skipped_rows,
-            "verdict": verdict(self._wait_s, self._busy_s, stages, self._threads),
-        }
+    def costs(self) -> tuple[Mapping[str, Any], float]:
+        return self._costs.counts, self._waited_s
+
+    def mix(self) -> float | None:
+        if self._mix is None and self.measure_mix is not None:
+            self._mix = self.measure_mix()
+        return self._mix
+
+    def ready_batches(self) -> int:
+        return self._ready_batches
 
     def close(self) -> None:
         if self._pool is not None and not self._is_forked():

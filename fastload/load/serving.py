@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from fastload.load.deal import Share, stock_order, usual_lanes
 from fastload.load.packing import PackedRows
 from fastload.load.passes import EnginePass, GatheringPass, Key, Pass, Taken
 from fastload.load.skipping import OnError
+from fastload.plan.order import mix
 from fastload.plan.packing import SequencePacking
 from fastload.plan.row_plan import Recent
 
@@ -194,6 +195,7 @@ class Reading(NamedTuple):
     batch_rows: int
     padding: list[Entry] | bool
     on_error: OnError
+    costs: _core.ReadCosts
 
 
 class GatheringServing(Serving):
@@ -209,13 +211,15 @@ class GatheringServing(Serving):
         self._made_for: tuple[int, ...] = ()
 
     def _reading(self, loader: Any) -> Reading:
-        return Reading(loader.memory_bytes, loader._batch_rows or 1, loader._padding(), loader._on_error())
+        return Reading(
+            loader.memory_bytes, loader._batch_rows or 1, loader._padding(), loader._on_error(), _core.ReadCosts()
+        )
 
     def _read(self, how: Reading, rows: np.ndarray, padding: Any) -> Any:
         made_for = (os.getpid(), how.memory_bytes)
         if self._made_for != made_for:
             self._reader, self._made_for = _core.RowReader(self.rows._source(), how.memory_bytes), made_for
-        return self.rows.read_rows(rows, padding, self._reader)
+        return self.rows.read_rows(rows, padding, self._reader, how.costs)
 
     def _fetch(self, how: Reading, rows: np.ndarray, repeated: int = 0) -> Taken:
         try:
@@ -265,6 +269,7 @@ class GatheringServing(Serving):
             requests,
             fetch,
             make,
+            how.costs,
             length=length,
             threads=loader.num_workers,
             depth=(vars(loader)["prefetch_factor"] or GATHER_DEPTH) * max(1, loader.num_workers),
@@ -307,7 +312,16 @@ class PlanServing(GatheringServing):
         requests = iter(range(0, mine, group * batch_rows))
         pass_ = self._pass(loader, how, requests, fetch, make, lambda: batches)
         pass_.key, pass_.share, pass_.total_rows, pass_.on_error = key, share, total, how.on_error
+        pass_.measure_mix = self._measure_of_mix(key, share, mine, batch_rows)
         return pass_
+
+    def _measure_of_mix(self, key: Key, share: Share, mine: int, batch_rows: int) -> Callable[[], float] | None:
+        total = self.total_rows(key)
+
+        def rows_at(first: int, count: int) -> np.ndarray:
+            return self._name(key, self._positions(key, share, first, count) % total)
+
+        return lambda: mix(rows_at, mine, batch_rows, self.rows.num_rows)
 
     def _positions(self, key: Key, share: Share, first: int, count: int) -> np.ndarray:
         return key.position + share.rank + np.arange(first, first + count) * share.world_size
@@ -357,6 +371,9 @@ class PackedServing(PlanServing):
     def _name(self, key: Key, positions: np.ndarray) -> Any:
         return self._plan.documents(key.seed, key.epoch, positions)
 
+    def _measure_of_mix(self, key: Key, share: Share, mine: int, batch_rows: int) -> None:
+        """Not known: a packed row is of many documents."""
+
     def _group_batches(self, batch_rows: int) -> int:
         # What a batch costs in Python, and in waking its consumer, is as much as the copying: several share it.
         return max(1, GROUP_BYTES // (batch_rows * self._packed.row_bytes))
@@ -373,6 +390,7 @@ class PackedServing(PlanServing):
             local = bins[i:j] - (first + at)
             parts = self._packed.place(values, offsets[i:], starts[i:j], lengths[i:j], local, rows)
             begun = documents[i:j][(starts[i:j] == 0) & (local < rows - repeated)]
+            how.costs.note_places(int(lengths[i:j].sum()), rows * self._plan.row_tokens)
             taken.append(Taken(parts, None, repeated, begun))
         return taken
 

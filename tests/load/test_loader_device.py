@@ -52,11 +52,14 @@ def test_a_batch_on_its_way_is_not_counted_as_delivered(cut, keeps_iterator):
     rows = rows_of(next(batches) for _ in range(cut))
     if not keeps_iterator:
         del batches
+    assert first.audit().rows == first.stats()["delivered_rows"] == len(rows)
+    assert first.stats()["delivered_batches"] == cut
     state = first.state_dict()
     rest = loader(FakeMover(), batch_size=20)
     rest.load_state_dict(state)
     if cut < 16:
         assert sorted(rows + rows_of(rest)) == list(range(NUM_ROWS))
+        assert (first.audit() + rest.audit()).is_complete
     else:
         assert (state["epoch"], state["position"]) == (1, 0)
 

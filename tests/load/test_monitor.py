@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
+from pathlib import Path
 
+import children
 import numpy as np
 import pytest
+import slow_disk
 import torch
 
 import fastload as fl
 from fastload.load.monitor import verdict
 
-STAGES = {"read", "verify", "decode", "gather", "hand_over"}
+STAGES = {"read", "verify", "decode", "gather", "transform", "hand_over"}
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +55,58 @@ def test_every_pass_through_windows_decodes_anew(rows):
         assert loader.stats()["loaded_blocks"] == rows.num_blocks
 
 
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("order", ["weighted", "buckets", "sampler", "packed"])
+def test_counters_tell_of_named_rows(tmp_path, order, num_workers):
+    lengths = np.arange(2000) % 50
+    tokens = [np.full(length, length, np.int32) for length in lengths]
+    rows = fl.write(tmp_path / "rows.fl", {"t": tokens, "y": lengths}, codec="lz4", block_bytes=10_000)
+    options = {
+        "weighted": {"sampler": fl.WeightedSampler(np.ones(2000), num_samples=2000)},
+        "buckets": {"sampler": fl.LengthBuckets(rows.lengths("t"))},
+        "sampler": {"sampler": range(2000)},
+        "packed": {"packing": fl.Packing(length=64)},
+    }[order]
+    loader = fl.DataLoader(rows, batch_size=100, num_workers=num_workers, **options)
+    first = [batch["t"] for batch in loader]
+    stats = loader.stats()
+    assert stats["delivered_batches"] == len(first)
+    assert stats["delivered_rows"] == (2000 if order != "packed" else np.count_nonzero(lengths))
+    assert stats["delivered_bytes"] > 0
+    assert stats["loaded_blocks"] == rows.num_blocks
+    assert 0 < stats["read_bytes"] < rows.raw_bytes
+    assert set(stats["stages_s"]) == STAGES
+    assert all(seconds >= 0 for seconds in stats["stages_s"].values())
+    assert stats["stages_s"]["decode"] > 0
+    assert stats["stages_s"]["gather"] > 0
+    elements = sum(int((t != 0).sum()) for t in first)  # no token is 0
+    assert stats["padding_share"] == pytest.approx(1 - elements / sum(t.numel() for t in first))
+    assert 0 <= stats["ready_batches"] <= len(first)
+    assert "waits" in stats["verdict"]
+    if order in ("weighted", "buckets"):
+        assert 0.5 < stats["mix"] < 1.5
+    else:
+        assert stats["mix"] is None
+
+
+def said_of_a_slow_disk(path: Path, num_workers: int) -> tuple[dict[str, float], str]:
+    loader = fl.DataLoader(path, batch_size=500, shuffle=True, num_workers=num_workers)
+    slow_disk.slow_down(path, delay_s=0.005)
+    for _ in loader:
+        pass
+    return loader.stats()["stages_s"], loader.stats()["verdict"]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_slow_disk_is_said_to_be_the_cause(tmp_path, num_workers):
+    columns = {"x": np.arange(20_000 * 16, dtype=np.int32).reshape(-1, 16), "y": np.arange(20_000)}
+    fl.write(tmp_path / "rows.fl", columns, codec="raw", block_bytes=72_000)
+    stages, said = children.call(said_of_a_slow_disk, tmp_path / "rows.fl", num_workers)
+    assert stages["read"] > 0.1  # 22 times 5 ms
+    assert said.startswith("loader-bound")
+    assert "the disk" in said
+
+
 def test_a_slow_model_is_said_to_be_one(rows):
     loader = fl.DataLoader(rows, batch_size=2000, shuffle=True, num_workers=1)
     for _ in loader:
@@ -69,6 +124,7 @@ def test_a_slow_collate_fn_is_said_to_be_the_cause(rows):
     said = loader.stats()["verdict"]
     assert said.startswith("loader-bound")
     assert "collate_fn" in said
+    assert loader.stats()["stages_s"]["transform"] >= 10 * 0.05
 
 
 def test_something_of_both_is_balanced(rows):
@@ -89,7 +145,9 @@ def test_something_of_both_is_balanced(rows):
         ("verify", "checksums"),
         ("decode", "memory_bytes"),
         ("gather", "gathering"),
-        ("hand_over", "own thread"),
+        ("transform", "collate_fn"),
+        ("hand_over", "larger batches"),
+        ("copy", "device"),
     ],
 )
 def test_the_slowest_stage_is_named(stage, advice):
