@@ -11,7 +11,19 @@ from benchmarks import faults, peers
 from benchmarks.harness import Options
 from benchmarks.workloads import WORKLOADS
 
-QUESTIONS = ("w1", "w3", "second_thread", "packing", "first_batch", "cold", "convert", "train", "kernels")
+QUESTIONS = (
+    "w1",
+    "w3",
+    "second_thread",
+    "packing",
+    "spinning",
+    "first_batch",
+    "cold",
+    "convert",
+    "train",
+    "counters",
+    "kernels",
+)
 HERE = Path(__file__).parent
 
 

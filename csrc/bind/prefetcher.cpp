@@ -9,6 +9,7 @@ namespace {
 using Api = py::detail::npy_api;
 
 constexpr double kSignalCheck_s = 0.05;  // how long Ctrl-C may go unseen
+constexpr double kContended_s = 0.004;   // that long for the GIL: another thread is busy, and gives it up each 5 ms
 
 py::object wrap_if_there(const std::shared_ptr<Buffer>& buffer, int numpy_type, py::ssize_t count) {
   return buffer ? wrap(buffer, py::dtype(numpy_type), {count}) : py::none();
@@ -47,7 +48,7 @@ class EpochEnding {
 // The next batch as deliver() gives it; None at the end. While it waits for the threads, or works in their place, it
 // lets go of the GIL and looks for Ctrl-C now and then; a batch that is ready costs no release: taking the GIL back can
 // cost 5 ms beside a busy thread.
-py::object next(Epoch& self, const Engine& engine, double timeout_s) {
+py::object next(Epoch& self, Engine& engine, double timeout_s) {
   Batch batch;
   double waited_s = 0;
   for (;;) {
@@ -66,7 +67,12 @@ py::object next(Epoch& self, const Engine& engine, double timeout_s) {
     if (timeout_s > 0 && waited_s >= timeout_s) PyErr_SetString(PyExc_TimeoutError, "no batch came in time");
     if (PyErr_Occurred() || PyErr_CheckSignals() != 0) throw py::error_already_set();
     if (status == Epoch::Status::working) continue;
-    without_gil([&] { self.wait(kSignalCheck_s); });
+    double woke_s = 0;
+    without_gil([&] {
+      self.wait(kSignalCheck_s);
+      woke_s = wall_s();
+    });
+    if (wall_s() - woke_s > kContended_s) engine.expect_bursts();
     waited_s += kSignalCheck_s;
   }
 }

@@ -41,7 +41,12 @@ Buffer& Buffer::operator=(Buffer&& other) noexcept {
 Buffer::~Buffer() { std::free(data_); }
 
 BufferPool::BufferPool(size_t retain_bytes, size_t retain_buffers)
-    : retain_bytes_(retain_bytes), retain_buffers_(retain_buffers), owner_process_(getpid()) {}
+    : retain_buffers_(retain_buffers), owner_process_(getpid()), retain_bytes_(retain_bytes) {}
+
+void BufferPool::retain(size_t retain_bytes) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  retain_bytes_ = retain_bytes;
+}
 
 bool BufferPool::is_forked() const { return getpid() != owner_process_; }
 

@@ -42,14 +42,16 @@ class BufferPool : public std::enable_shared_from_this<BufferPool> {
   // Unused memory that is kept: up to retain_bytes, and so many buffers whatever their size.
   explicit BufferPool(size_t retain_bytes, size_t retain_buffers = 0);
   std::shared_ptr<Buffer> take(size_t size_bytes);
+  void retain(size_t retain_bytes);
 
  private:
   void give_back(Buffer&& buffer);
   bool is_forked() const;
 
-  const size_t retain_bytes_, retain_buffers_;
+  const size_t retain_buffers_;
   const int owner_process_;
   std::mutex mutex_;
+  size_t retain_bytes_;
   std::vector<Buffer> free_;  // last returned, first taken
   size_t free_bytes_ = 0;
 };

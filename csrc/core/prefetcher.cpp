@@ -114,7 +114,8 @@ Engine::Engine(std::shared_ptr<const Source> source, const EngineOptions& option
       index_(std::make_shared<const BlockIndex>(source_->block_rows())),
       owner_process_(getpid()),
       pool_(std::make_shared<BufferPool>(options.prefetch_bytes, source_->fields().size() * (options.threads + 2))),
-      arenas_(std::make_shared<BufferPool>(options.memory_bytes)) {
+      arenas_(std::make_shared<BufferPool>(options.memory_bytes)),
+      prefetch_bytes_(options.prefetch_bytes) {
   const auto blocks = static_cast<uint32_t>(source_->block_rows().size());
   uint64_t raw_bytes = 0, decoded_bytes = 0, largest = 0;
   for (uint32_t block = 0; block < blocks; ++block) {
@@ -203,6 +204,12 @@ void Engine::wake_for_room(const EpochWork& epoch) {
   if (room >= kWakeRoom && options_.threads - idle_ < wanted) wake(1);
 }
 
+void Engine::expect_bursts() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  prefetch_bytes_ = std::max(options_.prefetch_bytes, options_.burst_bytes);
+  pool_->retain(prefetch_bytes_);
+}
+
 void Engine::work() {
   Scratch scratch;
   std::unique_lock<std::mutex> lock(mutex_);
@@ -279,7 +286,7 @@ double Engine::fullness(const EpochWork& epoch) const {
   const auto batches = static_cast<double>(epoch.waiting_batches);
   if (options_.prefetch_batches) return batches / static_cast<double>(options_.prefetch_batches);
   return std::min(batches / std::max(1u, options_.threads),
-                  static_cast<double>(epoch.waiting_bytes) / static_cast<double>(options_.prefetch_bytes));
+                  static_cast<double>(epoch.waiting_bytes) / static_cast<double>(prefetch_bytes_));
 }
 
 bool Engine::pick_gather(EpochWork& epoch, Job& job) {

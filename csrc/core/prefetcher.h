@@ -37,6 +37,7 @@ struct EngineOptions {
   uint64_t memory_bytes = 1 << 30;    // decoded blocks
   uint64_t prefetch_bytes = 8 << 20;  // finished batches that wait; besides, one per thread
   uint64_t prefetch_batches = 0;      // if not 0, at most so many batches wait, whatever their size
+  uint64_t burst_bytes = 64 << 20;    // instead of prefetch_bytes once expect_bursts() was called
 };
 
 struct EpochOptions {
@@ -75,6 +76,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
   // All blocks have a place in memory, or need none: a shuffle is a true permutation.
   bool holds_everything() const { return resident_ != nullptr; }
   const Source& source() const { return *source_; }
+  // The consumer is away for milliseconds, however fast it is when it comes: more batches may wait from now on.
+  void expect_bursts();
   unsigned threads() const { return options_.threads; }
 
  private:
@@ -118,6 +121,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
 
   mutable std::mutex mutex_;  // guards everything below, and the state of every EpochWork
   std::condition_variable work_;
+  uint64_t prefetch_bytes_;
   std::vector<std::shared_ptr<EpochWork>> epochs_;
   unsigned idle_ = 0;   // threads that sleep and have not been told to wake
   unsigned woken_ = 0;  // threads that were told, and sleep still

@@ -48,20 +48,20 @@ std::string ShardReader::where(uint64_t block, uint64_t field) const {
 
 // Runs `body(stored bytes)` -> ok under the SIGBUS guard, after the checksum and the padding were seen to hold.
 template <class Body>
-void ShardReader::read_map(uint64_t block, uint64_t field, StageTimes& times, Body&& body) const {
+void ShardReader::read_map(uint64_t block, uint64_t field, LoadScratch& scratch, Body&& body) const {
   const ChunkEntry& chunk = layout_.chunk(block, field);
   const uint8_t* stored = file_.data() + chunk.offset;
   const uint64_t padding = align_up(chunk.stored_bytes, kAlignment) - chunk.stored_bytes;
   bool intact = false, clean = false, decoded = false;
-  ChunkClock clock;
+  scratch.clock.begin_chunk();
   const auto verify = [&] {
     intact = crc32c(stored, chunk.stored_bytes) == chunk.crc32c;
     clean = is_zero(stored + chunk.stored_bytes, padding);
   };
   if (!guarded(verify)) fail_lost(where(block, field));
-  clock.is_verified(times);
+  scratch.clock.is_verified(scratch.times);
   if (intact && clean && !guarded([&] { decoded = body(stored, chunk); })) fail_lost(where(block, field));
-  clock.is_decoded(times);
+  scratch.clock.is_decoded(scratch.times);
   if (!decoded) check_whole();  // the rest of the last page of a file cut short reads as zeros
   if (!intact)
     fail(Cause::checksum, where(block, field) +
@@ -77,7 +77,7 @@ void ShardReader::decode(uint64_t block, uint64_t field, uint8_t* raw, LoadScrat
   if (entry.filter != Filter::none && scratch.memory.size_bytes() < entry.raw_bytes)
     scratch.memory = Buffer(entry.raw_bytes);
   uint8_t* shuffled = scratch.memory.data();
-  read_map(block, field, scratch.times, [&](const uint8_t* stored, const ChunkEntry& chunk) {
+  read_map(block, field, scratch, [&](const uint8_t* stored, const ChunkEntry& chunk) {
     if (chunk.codec == Codec::raw) {
       std::memcpy(raw, stored, chunk.raw_bytes);
       return true;
@@ -91,10 +91,10 @@ void ShardReader::decode(uint64_t block, uint64_t field, uint8_t* raw, LoadScrat
   scratch.times.decode_s += wall_s() - began_s;
 }
 
-const uint8_t* ShardReader::in_place(uint64_t block, uint64_t field, StageTimes& times) const {
+const uint8_t* ShardReader::in_place(uint64_t block, uint64_t field, LoadScratch& scratch) const {
   std::atomic<uint8_t>& verified = verified_[block * layout_.fields.size() + field];
   if (!verified.load(std::memory_order_acquire)) {
-    read_map(block, field, times, [](const uint8_t*, const ChunkEntry&) { return true; });
+    read_map(block, field, scratch, [](const uint8_t*, const ChunkEntry&) { return true; });
     verified.store(1, std::memory_order_release);
   }
   return file_.data() + layout_.chunk(block, field).offset;
@@ -196,12 +196,13 @@ void ShardSource::will_need(uint32_t block) const {
 void ShardSource::load(uint32_t block, uint8_t* memory, LoadScratch& scratch, FieldRows* rows) const {
   const Place place = places_[block];
   const ShardReader& shard = *shards_[place.shard];
+  scratch.clock.begin_block();
   for (size_t i = 0; i < field_indices_.size(); ++i) {
     const uint32_t field = field_indices_[i];
     const ChunkEntry& entry = chunk(place, field);
     const uint8_t* raw = memory;
     if (entry.codec == Codec::raw) {
-      raw = shard.in_place(place.block, field, scratch.times);
+      raw = shard.in_place(place.block, field, scratch);
     } else {
       shard.decode(place.block, field, memory, scratch);
       memory += align_up(entry.raw_bytes, kAlignment);

@@ -25,14 +25,14 @@ class ShardReader {
   // Verifies a chunk and writes its raw bytes to `raw` (raw_bytes long).
   void decode(uint64_t block, uint64_t field, uint8_t* raw, LoadScratch& scratch) const;
   // A raw chunk where it lies in the map. Verified on the first call after opening.
-  const uint8_t* in_place(uint64_t block, uint64_t field, StageTimes& times) const;
+  const uint8_t* in_place(uint64_t block, uint64_t field, LoadScratch& scratch) const;
   // Splits the raw bytes of a chunk into its parts and checks what the parts promise.
   FieldRows view(uint64_t block, uint64_t field, const uint8_t* raw) const;
 
  private:
   std::string where(uint64_t block, uint64_t field) const;
   template <class Body>
-  void read_map(uint64_t block, uint64_t field, StageTimes& times, Body&& body) const;
+  void read_map(uint64_t block, uint64_t field, LoadScratch& scratch, Body&& body) const;
 
   MappedFile file_;
   Layout layout_;

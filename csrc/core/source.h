@@ -31,6 +31,7 @@ struct FieldRows {
 struct LoadScratch {
   Buffer memory;
   StageTimes times;
+  LoadClock clock;
 };
 
 // Thread-safe: load() of different blocks may run at once.

@@ -542,6 +542,24 @@ TEST(prefetch_is_bounded) {
   }
 }
 
+TEST(more_may_wait_for_a_consumer_that_comes_in_bursts) {
+  const auto engine = make_engine(std::make_shared<MadeSource>(400, 16), 2, 1 << 20, 40 * 8);
+  const auto ready_after_a_while = [&](Epoch& epoch) {
+    Batch batch;
+    const uint64_t before = epoch.costs().ready_batches;
+    std::this_thread::sleep_for(milliseconds(100));
+    CHECK(take(epoch, &batch));
+    return epoch.costs().ready_batches - before;
+  };
+  const auto epoch = engine->start(options(8, false));
+  Batch batch;
+  CHECK(take(*epoch, &batch));
+  CHECK(ready_after_a_while(*epoch) <= 8);
+  engine->expect_bursts();
+  CHECK(ready_after_a_while(*epoch) >= 100);
+  CHECK(ready_after_a_while(*engine->start(options(8, false), epoch.get())) >= 100);  // and so it stays
+}
+
 TEST(each_thread_may_have_one_batch_however_large) {
   const auto source = std::make_shared<MadeSource>(8, 16);
   const auto engine = make_engine(source, 3, 1 << 20, 1);

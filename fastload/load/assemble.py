@@ -57,7 +57,7 @@ class Assembler:
         self._pins = pins
         self._columns = batch_maker(schema, as_list=as_tuple, masks=masks)
         self._name_columns = column_namer(schema)
-        self.transform_s = 0.0  # that collate_fn took
+        self.collating_since: float | None = None  # by time.perf_counter(), where there is a collate_fn
         self._plain = not (collate_fn or marks_repeated or seeds or pins)
 
     def __call__(self, parts: Parts, numbers: np.ndarray | None, repeated: int) -> Any:
@@ -71,9 +71,8 @@ class Assembler:
                 batch[name] = torch.from_numpy(column)
         else:
             samples = self._samples(parts, extra)
-            started_at = time.perf_counter()
+            self.collating_since = time.perf_counter()
             batch = self._collate(samples)
-            self.transform_s += time.perf_counter() - started_at
         return pin_memory(batch) if self._pins else batch
 
     def _extra(self, parts: Parts, numbers: np.ndarray | None, repeated: int) -> dict[str, np.ndarray]:

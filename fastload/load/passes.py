@@ -62,7 +62,7 @@ class Pass:
         self.is_counted = False  # a batch was asked for, which settles its epoch
         self.attempted = 0  # batches delivered, or passed over with an error
         self.delivered = 0
-        self._wait_s = self._busy_s = 0.0
+        self._wait_s = self._busy_s = self._transform_s = 0.0
         self._returned_at: float | None = None
         self._logged = False
         self.moved: Moved | None = None  # by the DeviceBatches that take from this, if any do
@@ -89,6 +89,8 @@ class Pass:
             self._busy_s += called_at - self._returned_at
         self._returned_at = time.perf_counter()
         self._wait_s += self._returned_at - called_at
+        if (collating_since := self._make.collating_since) is not None:
+            self._transform_s += self._returned_at - collating_since
         return batch
 
     def _take(self) -> tuple[Parts, np.ndarray | None, int]:
@@ -145,9 +147,9 @@ class Pass:
 
     def stats(self) -> dict[str, Any]:
         costs, elsewhere_s = self.costs()
-        transform_s = self._make.transform_s
         stages = {name: costs[f"{name}_s"] for name in ("read", "verify", "decode", "gather")}
-        stages |= {"transform": transform_s, "hand_over": max(0.0, self._wait_s - elsewhere_s - transform_s)}
+        hand_over_s = max(0.0, self._wait_s - elsewhere_s - self._transform_s)
+        stages |= {"transform": self._transform_s, "hand_over": hand_over_s}
         wait_s, busy_s = self._wait_s, self._busy_s
         if self.moved:  # copied between two calls of __next__, inside one of the loop's
             stages["copy"] = copy_s = self.moved.copy_s
