@@ -108,6 +108,10 @@ class RowAccess:
     def _source(self) -> _core.Source:
         raise NotImplementedError
 
+    def _held_at(self) -> tuple[int, ...]:
+        """Something else once the rows lie elsewhere in memory: what was made of `_source` is then to be made anew."""
+        return ()
+
     @property
     def num_rows(self) -> int:
         raise NotImplementedError
@@ -116,10 +120,10 @@ class RowAccess:
         return self.num_rows
 
     def _row_reader(self) -> _core.RowReader:
-        process = os.getpid()
-        if getattr(self, "_reader_process", None) != process:
+        made_for = (os.getpid(), self._held_at())
+        if getattr(self, "_reader_made_for", None) != made_for:
             self._reader = _core.RowReader(self._source(), ROW_CACHE_BYTES)
-            self._reader_process = process
+            self._reader_made_for = made_for
         return self._reader
 
     def read_rows(

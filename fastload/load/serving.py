@@ -101,7 +101,7 @@ class EngineServing(Serving):
         return self.rows.num_rows
 
     def engine(self, loader: Any) -> _core.Engine:
-        made_for = (os.getpid(), loader.num_workers, loader.memory_bytes)
+        made_for = (os.getpid(), loader.num_workers, loader.memory_bytes, self.rows._held_at())
         if self._engine is None or self._made_for != made_for:
             self._engine = _core.Engine(
                 self.rows._source(),
@@ -216,7 +216,7 @@ class GatheringServing(Serving):
         )
 
     def _read(self, how: Reading, rows: np.ndarray, padding: Any) -> Any:
-        made_for = (os.getpid(), how.memory_bytes)
+        made_for = (os.getpid(), how.memory_bytes, self.rows._held_at())
         if self._made_for != made_for:
             self._reader, self._made_for = _core.RowReader(self.rows._source(), how.memory_bytes), made_for
         return self.rows.read_rows(rows, padding, self._reader, how.costs)

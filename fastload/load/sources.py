@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch.utils.data import TensorDataset
 
+from fastload import _core
+from fastload.block.columns import to_column
 from fastload.block.dataset import Dataset, MemoryDataset, RowAccess
 
 
@@ -25,7 +27,7 @@ def to_rows(dataset: Any) -> tuple[Any, RowAccess | None]:
     if isinstance(dataset, RowAccess):
         return dataset, dataset
     if isinstance(dataset, Mapping) and all(isinstance(name, str) for name in dataset):
-        rows = MemoryDataset({name: _to_numpy(c) for name, c in dataset.items()})
+        rows = TensorRows(dataset)
         return rows, rows
     if (
         isinstance(dataset, (tuple, list))
@@ -40,8 +42,36 @@ def to_rows(dataset: Any) -> tuple[Any, RowAccess | None]:
     return dataset, None
 
 
+class TensorRows(MemoryDataset):
+    """Columns of which some are tensors, read where these lie. Tensors can move: ``share_memory_()`` moves them, and so does
+    pickling them for a torch worker."""
+
+    def __init__(self, columns: Mapping[str, Any], *, as_tuple: bool = False) -> None:
+        self._tensors = {name: c.detach() for name, c in columns.items() if isinstance(c, torch.Tensor)}
+        super().__init__({**columns, **self._arrays()}, as_tuple=as_tuple)
+        self._taken_at = self._held_at()
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return {name: tensor.numpy() for name, tensor in self._tensors.items()}
+
+    def _held_at(self) -> tuple[int, ...]:
+        return tuple(tensor.data_ptr() for tensor in self._tensors.values())
+
+    def _source(self) -> _core.Source:
+        if self._taken_at != self._held_at():
+            arrays = self._arrays()
+            moved = {f.name: to_column(f, arrays[f.name]) for f in self.schema if f.name in arrays}
+            self._columns, self._taken_at = self._columns | moved, self._held_at()
+        return super()._source()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The tensors stand for their columns."""
+        columns = {name: column for name, column in self._columns.items() if name not in self._tensors}
+        return super().__getstate__() | {"_columns": columns, "_taken_at": None}
+
+
 def _tuple_rows(columns: Any) -> MemoryDataset:
-    return MemoryDataset({str(i): _to_numpy(c) for i, c in enumerate(columns)}, as_tuple=True)
+    return TensorRows({str(i): c for i, c in enumerate(columns)}, as_tuple=True)
 
 
 _TENSOR_DTYPES = {
@@ -55,7 +85,3 @@ def _is_column(column: np.ndarray | torch.Tensor) -> bool:
         plain = column.layout is torch.strided and column.device.type == "cpu" and not column.requires_grad
         return plain and column.dtype in _TENSOR_DTYPES and column.ndim >= 1 and 0 not in column.shape
     return column.dtype.kind in "biufU" and column.ndim >= 1 and 0 not in column.shape
-
-
-def _to_numpy(column: Any) -> Any:
-    return column.detach().numpy() if isinstance(column, torch.Tensor) else column

@@ -16,6 +16,7 @@ import children
 import life
 import numpy as np
 import pytest
+import torch
 from processes import becomes, engine_threads
 
 import fastload as fl
@@ -159,6 +160,28 @@ def test_a_spawned_process_gets_data_sets(folder: Path, spawned: Any) -> None:
     assert spawned.apply(rows_by_torch, (dataset,)) == list(range(life.ROWS))
     iterable = fl.IterableDataset(dataset, batch_size=5000, shuffle=True, seed=3)
     assert spawned.apply(rows_of, (iterable,)) == rows_of(iterable)
+
+
+@pytest.mark.parametrize("persistent_workers", [False, True])
+@pytest.mark.parametrize("of", ["TensorDataset", "dict", "sampler"])
+def test_tensors_may_move_between_passes(of: str, persistent_workers: bool) -> None:
+    """As they do where a torch worker is given them."""
+    x = torch.arange(100_000)
+    data = {"x": x} if of == "dict" else torch.utils.data.TensorDataset(x)
+    options: dict[str, Any] = {"sampler": range(100_000)} if of == "sampler" else {"shuffle": True, "seed": 1}
+    loader = fl.DataLoader(data, batch_size=1000, num_workers=1, persistent_workers=persistent_workers, **options)
+    assert sum(int(rows[0 if of != "dict" else "x"].sum()) for rows in loader) == int(x.sum())
+    wanted = int(loader.dataset[99_999]["x" if of == "dict" else 0])
+    pickle.loads(pickle.dumps(loader))
+    x.share_memory_()
+    noise = [torch.full((100_000,), 7) for _ in range(3)]  # where they lay before
+    assert sum(int(rows[0 if of != "dict" else "x"].sum()) for rows in loader) == int(x.sum())
+    assert int(loader.dataset[99_999]["x" if of == "dict" else 0]) == wanted
+    x[0] = 17
+    assert sum(int(rows[0 if of != "dict" else "x"].sum()) for rows in pickle.loads(pickle.dumps(loader))) == int(
+        x.sum()
+    )
+    del noise
 
 
 def test_an_iterator_under_way_is_not_pickled(folder: Path) -> None:
