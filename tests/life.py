@@ -350,24 +350,24 @@ def leave_a_daemon_thread(kind: str, folder: Path) -> None:
 
 
 LEAVING = {
-    leave_in_the_middle: KINDS,
-    leave_after_a_pass: ("windows", "packed"),
-    leave_while_awaiting: ("persistent", "named rows"),
-    leave_a_daemon_thread: ("windows", "caller's thread"),
+    "in the middle": (leave_in_the_middle, KINDS),
+    "after a pass": (leave_after_a_pass, ("windows", "packed")),
+    "while awaiting": (leave_while_awaiting, ("persistent", "named rows")),
+    "a daemon thread": (leave_a_daemon_thread, ("windows", "caller's thread")),
 }
 
 
-def end_as_interpreters_do(folder: Path) -> Found:
-    """Programs that end while they hold a loader, in every way. Each is a fork of this process, where nothing runs."""
+def end_as_interpreters_do(way: str, folder: Path) -> Found:
+    """Programs that end while they hold a loader. Each is a fork of this process, where nothing runs."""
     found = Found()
-    for leave, kinds in LEAVING.items():
-        for kind in kinds:
-            with tempfile.TemporaryFile("w+") as log:
-                if not (child := fork_that_tells(log)):
-                    leave(kind, folder)
-                    raise SystemExit
-                found.ends(child, 0)
-                found.says(log, "")
+    leave, kinds = LEAVING[way]
+    for kind in kinds:
+        with tempfile.TemporaryFile("w+") as log:
+            if not (child := fork_that_tells(log)):
+                leave(kind, folder)
+                raise SystemExit
+            found.ends(child, 0)
+            found.says(log, "")
     return found
 
 
@@ -411,7 +411,7 @@ def campaign(forks: int, interrupts: int, seed: int) -> int:
             count = interrupts // len(SIGNALS) + (i < interrupts % len(SIGNALS))
             jobs.append((f"ended: {how}", (end_by_signal, how, folder, count, seed)))
         jobs.append(("interrupted, and goes on", (interrupt_and_go_on, folder, interrupts, seed)))
-        jobs.append(("ended as interpreters do", (end_as_interpreters_do, folder)))
+        jobs += [(f"left: {way}", (end_as_interpreters_do, way, folder)) for way in LEAVING]
         tell = partial(print, flush=True)
         tell(f"{'what':32}{'times':>7}{'slowest end':>14}{'in all':>10}  problems")
         wrong = 0

@@ -11,7 +11,9 @@
 # with it. A find ends the command with an error and a report.
 BUILD ?= build
 SANITIZE_CXX ?= g++
-ASAN_TESTS ?= load block
+# Not the daemon thread that Python unwinds at its end: pybind11 lets it through by naming an exception that is not there, which
+# UBSan reports.
+ASAN_TESTS ?= load block -k "not daemon"
 # Not the contract tests: they run torch's worker processes, which start threads after a fork; ThreadSanitizer cannot.
 TSAN_TESTS ?= $(addprefix load/test_,dataloader.py resume.py ranks.py plans.py on_error.py loader_device.py padding.py monitor.py asynchronous.py) block/test_dataset.py
 FUZZ_SECONDS ?= 60

@@ -49,10 +49,11 @@ def test_a_loop_that_was_interrupted_can_be_begun_anew(folder: Path) -> None:
     assert found.count == 16
 
 
-def test_an_interpreter_ends_whatever_its_loaders_do(folder: Path) -> None:
-    found = life.run(life.end_as_interpreters_do, folder)
+@pytest.mark.parametrize("way", life.LEAVING)
+def test_an_interpreter_ends_whatever_its_loaders_do(folder: Path, way: str) -> None:
+    found = life.run(life.end_as_interpreters_do, way, folder)
     assert not found.problems
-    assert found.count == sum(map(len, life.LEAVING.values()))
+    assert found.count == len(life.LEAVING[way][1])
 
 
 @pytest.mark.parametrize("kind", life.KINDS)
