@@ -208,6 +208,7 @@ void Engine::expect_bursts() {
   std::lock_guard<std::mutex> lock(mutex_);
   prefetch_bytes_ = std::max(options_.prefetch_bytes, options_.burst_bytes);
   pool_->retain(prefetch_bytes_);
+  wake_all();
 }
 
 void Engine::work() {

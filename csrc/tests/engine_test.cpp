@@ -547,7 +547,7 @@ TEST(more_may_wait_for_a_consumer_that_comes_in_bursts) {
   const auto ready_after_a_while = [&](Epoch& epoch) {
     Batch batch;
     const uint64_t before = epoch.costs().ready_batches;
-    std::this_thread::sleep_for(milliseconds(100));
+    std::this_thread::sleep_for(milliseconds(300));
     CHECK(take(epoch, &batch));
     return epoch.costs().ready_batches - before;
   };
