@@ -36,7 +36,7 @@ bench: $(VENV)/.installed
 	$(BIN)/pip install --quiet "matplotlib>=3.7"
 	$(BIN)/python -m benchmarks w1
 
-# 1,000 forks and 500 interrupts of loaders at random moments, told by a table: minutes.
+# 1,000 forks of loading programs, 500 ended by a signal, 500 interrupts caught, at random moments, told by a table: ten minutes.
 life: $(VENV)/.installed
 	$(BIN)/python tests/life.py
 
