@@ -547,17 +547,23 @@ TEST(more_may_wait_for_a_consumer_that_comes_in_bursts) {
   const auto ready_after_a_while = [&](Epoch& epoch) {
     Batch batch;
     const uint64_t before = epoch.costs().ready_batches;
-    std::this_thread::sleep_for(milliseconds(300));
+    std::this_thread::sleep_for(milliseconds(100));
     CHECK(take(epoch, &batch));
     return epoch.costs().ready_batches - before;
+  };
+  const auto many_become_ready = [&](Epoch& epoch) {
+    for (int i = 0; i < 100; ++i)
+      if (ready_after_a_while(epoch) >= 100) return true;
+    return false;
   };
   const auto epoch = engine->start(options(8, false));
   Batch batch;
   CHECK(take(*epoch, &batch));
-  CHECK(ready_after_a_while(*epoch) <= 8);
+  for (int i = 0; i < 3; ++i) CHECK(ready_after_a_while(*epoch) <= 8);
   engine->expect_bursts();
-  CHECK(ready_after_a_while(*epoch) >= 100);
-  CHECK(ready_after_a_while(*engine->start(options(8, false), epoch.get())) >= 100);  // and so it stays
+  CHECK(many_become_ready(*epoch));
+  const auto another = engine->start(options(8, false));
+  CHECK(many_become_ready(*another));  // and so it stays
 }
 
 TEST(each_thread_may_have_one_batch_however_large) {
