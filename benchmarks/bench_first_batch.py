@@ -143,7 +143,7 @@ def first_batch(*, workload: str, data: str, num_rows: int | None, peer: str) ->
 def many_epochs(*, workload: str, data: str, num_rows: int | None, peer: str, memory_bytes: int, epochs: int) -> dict:
     """Private memory after each epoch, and what is left behind. To be called in a fresh process."""
     import fastload as fl
-    from fastload.load.dataloader import PREFETCH_BYTES
+    from fastload.load.serving import PREFETCH_BYTES
 
     source, _, folder = measure.set_up(workload, data, num_rows, peer)
     one_batch_and_gone(folder, source.batch_rows)  # what a first use leaves for good (imports, stacks) is not a leak
