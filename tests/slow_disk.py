@@ -15,6 +15,7 @@ ADDRESS_AT = 16  # of si_addr in siginfo_t
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+_kept: list[ctypes.Structure] = []  # handlers, which the kernel may call from now on
 _Handler = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 
 
@@ -36,15 +37,15 @@ def slow_down(path: Path, delay_s: float) -> None:
     def come(_signal: int, info: int, _context: int) -> None:
         address = ctypes.c_void_p.from_address(info + ADDRESS_AT).value or 0
         if not begin <= address < end:
-            signal.signal(
-                signal.SIGSEGV, signal.SIG_DFL
-            )  # a fault of somebody else's: it happens again, and ends the process
+            # a fault of somebody else's: it happens again, and ends the process
+            signal.signal(signal.SIGSEGV, signal.SIG_DFL)
             return
         time.sleep(delay_s)
         step = address // STEP_BYTES * STEP_BYTES
         first, last = max(step, begin), min(step + STEP_BYTES, end)
         _libc.mprotect(first, last - first, PROT_READ)
 
-    slow_down.kept = action = _SigAction(_Handler(come), flags=SA_SIGINFO)
+    action = _SigAction(_Handler(come), flags=SA_SIGINFO)
+    _kept.append(action)
     assert _libc.sigaction(signal.SIGSEGV, ctypes.byref(action), None) == 0
     assert _libc.mprotect(begin, end - begin, PROT_NONE) == 0

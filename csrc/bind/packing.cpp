@@ -26,14 +26,13 @@ py::tuple place(const py::array& values, const Lengths& offsets, const Lengths& 
   const auto documents = std::make_shared<Buffer>(places * sizeof(int32_t));
   const auto positions = std::make_shared<Buffer>(places * sizeof(int32_t));
   const std::string filler = fill;
-  {
-    py::gil_scoped_release release;
+  without_gil([&] {
     place_pieces(static_cast<const uint8_t*>(values.data()), static_cast<uint64_t>(values.size()), element_bytes,
                  reinterpret_cast<const uint8_t*>(filler.data()),
                  {offsets.data(), starts.data(), lengths.data(), bins.data(), count},
                  {rows, row_tokens, out->data(), reinterpret_cast<int32_t*>(documents->data()),
                   reinterpret_cast<int32_t*>(positions->data())});
-  }
+  });
   const std::vector<py::ssize_t> shape{static_cast<py::ssize_t>(rows), static_cast<py::ssize_t>(row_tokens)};
   const py::dtype numbers = py::dtype::of<int32_t>();
   return py::make_tuple(wrap(out, values.dtype(), shape), wrap(documents, numbers, shape),

@@ -676,9 +676,7 @@ class LoaderIterator:
 
     def __init__(self) -> None:
         self._pass: Pass | None = None
-        self._ending: Any = (
-            None  # ends the pass where this is dropped: a __del__ would swallow the Ctrl-C that strikes it
-        )
+        self._ending: Any = None  # ends the pass when this is dropped: Ctrl-C would be swallowed in a __del__
         self._batches: Any = None
         self._loader: DataLoader | None = None  # until the first batch is asked for
 

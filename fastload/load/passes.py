@@ -6,8 +6,9 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ from fastload.load.monitor import log_pass, logger, verdict
 from fastload.load.skipping import OnError
 from fastload.plan.order import mix
 
+THREADS_STAGES = ("read", "verify", "decode", "gather")
 _END = object()
 
 
@@ -67,6 +69,8 @@ class Pass:
         self._logged = False
         self.moved: Moved | None = None  # by the DeviceBatches that take from this, if any do
         self._before_ahead = (0, 0)
+        self.measure_mix: Callable[[], float] | None = None  # where the order is known
+        self._mix: float | None = None
 
     def __iter__(self) -> Pass:
         return self
@@ -125,30 +129,30 @@ class Pass:
 
     def handed_out(self) -> int:
         """Batches that the loop has had, or has lost to an error."""
-        return self.attempted - (self.moved.ahead if self.moved else 0)
+        return self.attempted - self._ahead()
 
     def digest_handed_out(self) -> tuple[int, int]:
-        return self._before_ahead if self.moved and self.moved.ahead else self.digest()
+        return self._before_ahead if self._ahead() else self.digest()
+
+    def _ahead(self) -> int:
+        return self.moved.ahead if self.moved else 0
 
     def digest(self) -> tuple[int, int]:
         """Of the rows that were taken, and how many they are; see Audit."""
-        raise NotImplementedError
+        costs = self.costs()
+        return costs["digest"], costs["rows"]
 
-    def costs(self) -> tuple[Mapping[str, Any], float]:
-        """What the engine counted, and the seconds that the consumer waited for it, or did its work."""
-        raise NotImplementedError
-
-    def mix(self) -> float | None:
-        raise NotImplementedError
-
-    def ready_batches(self) -> int:
-        """That waited finished when one was taken, summed over all."""
+    def costs(self) -> dict[str, Any]:
+        """What was counted: see the engine's ``EpochCosts``; and ``waited_s``, of the consumer's for the threads, or at work in
+        their place."""
         raise NotImplementedError
 
     def stats(self) -> dict[str, Any]:
-        costs, elsewhere_s = self.costs()
-        stages = {name: costs[f"{name}_s"] for name in ("read", "verify", "decode", "gather")}
-        hand_over_s = max(0.0, self._wait_s - elsewhere_s - self._transform_s)
+        costs = self.costs()
+        if self._mix is None and self.measure_mix is not None:
+            self._mix = self.measure_mix()
+        stages = {name: costs[f"{name}_s"] for name in THREADS_STAGES}
+        hand_over_s = max(0.0, self._wait_s - costs["waited_s"] - self._transform_s)
         stages |= {"transform": self._transform_s, "hand_over": hand_over_s}
         wait_s, busy_s = self._wait_s, self._busy_s
         if self.moved:  # copied between two calls of __next__, inside one of the loop's
@@ -156,8 +160,8 @@ class Pass:
             wait_s, busy_s = wait_s + copy_s, max(0.0, busy_s - copy_s)
         return {
             "order": self.order_name,
-            "mix": self.mix(),
-            "delivered_batches": self.delivered - (self.moved.ahead if self.moved else 0),
+            "mix": self._mix,
+            "delivered_batches": self.delivered - self._ahead(),
             "delivered_rows": self.digest_handed_out()[1],
             "delivered_bytes": costs["bytes_delivered"],
             "wait_s": wait_s,
@@ -166,7 +170,7 @@ class Pass:
             "loaded_blocks": costs["blocks_loaded"],
             "read_bytes": costs["stored_bytes"],
             "padding_share": 1 - costs["elements"] / costs["places"] if costs["places"] else 0.0,
-            "ready_batches": self.ready_batches() / max(1, self.delivered),
+            "ready_batches": costs["ready_batches"] / max(1, self.delivered),
             "skipped_rows": self.on_error.skipped_rows,
             "verdict": verdict(wait_s, busy_s, stages, self._threads),
         }
@@ -197,7 +201,8 @@ class EnginePass(Pass):
         self.order = epoch.order
         self.total_rows = self.order.total_rows
         self._repeats = self.order.rows > 0 and self.order.is_repeated(self.order.rows - 1)  # the last row only
-        self._mix: float | None = None
+        if self.order.rows:
+            self.measure_mix = partial(mix, self.order.row_numbers, self.order.rows, batch_rows, self.total_rows)
 
     def __len__(self) -> int:
         return self._batches
@@ -236,23 +241,10 @@ class EnginePass(Pass):
     def ending(self) -> Any:
         return _core.EpochEnding(self._epoch)
 
-    def costs(self) -> tuple[Mapping[str, Any], float]:
+    def costs(self) -> dict[str, Any]:
         costs = self._epoch.costs
-        if self._threads:
-            return costs, self._epoch.waited_s
-        return costs, sum(costs[f"{stage}_s"] for stage in ("read", "verify", "decode", "gather"))
-
-    def digest(self) -> tuple[int, int]:
-        costs = self._epoch.costs
-        return costs["digest"], costs["rows"]
-
-    def mix(self) -> float | None:
-        if self._mix is None and self.order.rows:
-            self._mix = mix(self.order.row_numbers, self.order.rows, self._batch_rows, self.total_rows)
-        return self._mix
-
-    def ready_batches(self) -> int:
-        return self._epoch.costs["ready_batches"]
+        worked_s = sum(costs[f"{stage}_s"] for stage in THREADS_STAGES)
+        return {**costs, "waited_s": self._epoch.waited_s if self._threads else worked_s}
 
     def stats(self) -> dict[str, Any]:
         return {**super().stats(), "window_rows": max(self.order.window_rows, default=0)}
@@ -282,14 +274,12 @@ class GatheringPass(Pass):
         super().__init__(make, batch_rows, threads, timeout_s)
         self._requests, self._fetch, self._length = requests, fetch, length
         self._costs, self._depth = costs, depth
-        self.measure_mix: Callable[[], float] | None = None  # where the order is known
         self._pool = ThreadPoolExecutor(threads, "fastload") if threads else None
         self._pending: deque[Any] = deque()
         self._fetched: deque[Taken | Exception] = deque()  # of the latest request
         self._done: deque[int] = deque()  # batches of the requests that the threads have finished
         self._digest = self._rows = self._ready_batches = 0
         self._waited_s = 0.0
-        self._mix: float | None = None
         self._ended = self._interrupted = False
         self._process = os.getpid()
 
@@ -389,19 +379,14 @@ class GatheringPass(Pass):
             self.close()
             raise
 
-    def digest(self) -> tuple[int, int]:
-        return self._digest % (1 << 64), self._rows
-
-    def costs(self) -> tuple[Mapping[str, Any], float]:
-        return self._costs.counts, self._waited_s
-
-    def mix(self) -> float | None:
-        if self._mix is None and self.measure_mix is not None:
-            self._mix = self.measure_mix()
-        return self._mix
-
-    def ready_batches(self) -> int:
-        return self._ready_batches
+    def costs(self) -> dict[str, Any]:
+        return {
+            **self._costs.counts,
+            "digest": self._digest % (1 << 64),
+            "rows": self._rows,
+            "ready_batches": self._ready_batches,
+            "waited_s": self._waited_s,
+        }
 
     def close(self) -> None:
         if self._pool is not None and not self._is_forked():

@@ -25,7 +25,7 @@ from fastload.plan.row_plan import Recent
 
 PREFETCH_BYTES = 8 << 20  # finished batches that wait for the consumer: as much as the caches keep warm
 STRETCH_ROWS = 4096  # of a plan, asked for at a time
-GROUP_BYTES = 1 << 20  # of small batches that are packed together
+GROUP_BYTES = 4 << 20  # of small batches that are packed together
 GATHER_DEPTH = 4  # batches asked for ahead of each thread where the rows are named
 
 

@@ -17,7 +17,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from processes import becomes, engine_threads
 from torch.utils.data import DataLoader as TorchDataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import RandomSampler, SequentialSampler, TensorDataset, WeightedRandomSampler
@@ -325,24 +324,6 @@ def test_a_damaged_block_is_an_error_at_its_batch(tmp_path):
     assert len(delivered) <= 5000
     with pytest.raises(errors.ChecksumError):
         list(fl.DataLoader(ds, batch_size=500, shuffle=True))
-
-
-def test_leaving_early_leaves_nothing_behind(dataset):
-    assert becomes(engine_threads, 0)
-    before = len(os.listdir("/proc/self/fd"))
-    for _ in range(5):
-        loader = fl.DataLoader(dataset.path, batch_size=10, shuffle=True, num_workers=3)
-        for i, _batch in enumerate(loader):
-            if i == 3:
-                break
-        with pytest.raises(ZeroDivisionError):
-            for _batch in loader:
-                1 / 0  # noqa: B018
-        iterator = iter(loader)
-        next(iterator)
-        del loader, iterator, _batch
-    assert becomes(engine_threads, 0)
-    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_works_in_a_forked_child(dataset):
