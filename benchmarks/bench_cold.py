@@ -116,7 +116,7 @@ def read_with_fastload(*, workload: str, data: str, num_rows: int | None, peer: 
     folder = peers.folder_of(peers.find(peer), source)
     torch.set_num_threads(1)
     blocks = blocks_of(folder / "rows.fl")
-    record = measure.record_of(source)
+    record = measure.Record(source)
     empty_page_cache(sorted({block.path for block in blocks}))
     started = time.perf_counter()
     loader = _loader(folder, source.batch_rows)

@@ -80,14 +80,14 @@ def consumers_ns(times: int = 20_000, rounds: int = 50) -> tuple[float, float]:
     from fastload.load.passes import Pass
 
     class Make:
-        collating_since: float | None = None
+        python_since: float | None = None
 
         def __call__(self, *_: None) -> None:
             pass
 
     class Collating(Make):
         def __call__(self, *_: None) -> None:
-            self.collating_since = perf_counter()
+            self.python_since = perf_counter()
 
     class Counted(Pass):
         def _take(self) -> tuple[None, None, int]:

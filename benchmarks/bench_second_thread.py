@@ -66,7 +66,7 @@ def rates(*, workload: str, data: str, num_rows: int | None, peer: str, epochs: 
     """Rows a second of the first epoch and of later ones; one more epoch is checked. To be called in a fresh process."""
     source, chosen, folder = measure.set_up(workload, data, num_rows, peer)
     measure.settle_memory()
-    records = [measure.record_of(source) for _ in range(epochs + 1)]
+    records = [measure.Record(source) for _ in range(epochs + 1)]
     epoch = chosen.open(source, folder)
     found, cpu_before = [], process.cpu_seconds()
     for number in range(epochs):

@@ -83,7 +83,7 @@ def rate(
     """Rows a second: the median over `epochs` of them, after one in which nothing spins. To be called in a fresh process."""
     source, chosen, folder = measure.set_up(workload, data, num_rows, peer)
     epoch = chosen.open(source, folder)
-    checked = measure.consume(epoch(0), float("inf"), measure.record_of(source))  # decodes what fits the memory
+    checked = measure.consume(epoch(0), float("inf"), measure.Record(source))  # decodes what fits the memory
     found = []
     for number in range(1, epochs + 1):
         measure.settle_memory()

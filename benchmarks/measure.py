@@ -1,7 +1,8 @@
 """Time one loader in this process and check what it delivered, in the same run.
 
 Of every batch the consumer takes the same three things, in one thread: ``x.sum()``, ``y.sum()`` and a copy of
-column 0 of x, which holds the row numbers, into memory of its own. Nothing lazy goes uncounted, and when the clock has stopped the
+what holds the row numbers (column 0 of x; y in W2) into memory of its own.
+Nothing lazy goes uncounted, and when the clock has stopped the
 row numbers say whether each row came exactly once, how well the rows were mixed, and what every batch's sums
 must be. In one more epoch, untimed, whole batches are compared with the source, value by value.
 """
@@ -30,14 +31,15 @@ GIGABYTE = 1e9
 class Record:
     """What the consumer notes of each batch. Row numbers go where memory was touched before the clock started.
 
-    x_sums, y_sums : ``x.sum()`` and ``y.sum()`` of each batch. columns : column 0 of x of all batches, one after the other.
-    ends : rows up to the end of each batch.
+    x_sums, y_sums : ``x.sum()`` and ``y.sum()`` of each batch. columns : what tells the rows of all batches, one after the
+    other. ends : rows up to the end of each batch.
     """
 
-    def __init__(self, num_rows: int, batch_rows: int, dtype: str) -> None:
+    def __init__(self, source: Workload) -> None:
+        self._marks = source.marks
         self.x_sums: list[float] = []
         self.y_sums: list[float] = []
-        self.columns = np.full(num_rows + batch_rows, -1, dtype)
+        self.columns = np.full(source.num_rows + source.batch_rows, -1, source.dtype)
         self.ends = [0]
 
     def note(self, x: torch.Tensor, y: torch.Tensor) -> None:
@@ -47,16 +49,12 @@ class Record:
         end = start + len(x)
         if end > len(self.columns):  # rows that came twice: all of them are to be seen
             self.columns = np.concatenate([self.columns, np.full_like(self.columns, -1)])
-        self.columns[start:end] = x.numpy()[:, 0]
+        self.columns[start:end] = self._marks(x, y)
         self.ends.append(end)
 
     def batch_columns(self) -> list[torch.Tensor]:
-        """Column 0 of x, batch by batch."""
+        """What tells the rows, batch by batch."""
         return [torch.from_numpy(self.columns[a:b]) for a, b in pairwise(self.ends)]
-
-
-def record_of(source: Workload) -> Record:
-    return Record(source.num_rows, source.batch_rows, source.dtype)
 
 
 @dataclass
@@ -152,7 +150,7 @@ def measure_loader(
     source, chosen, folder = set_up(workload, data, num_rows, peer)
     if not watched:
         settle_memory()
-    records = [record_of(source) for _ in range(epochs)]
+    records = [Record(source) for _ in range(epochs)]
     before_mb = process.memory_mb()["private_mb"]
 
     started = time.perf_counter()
@@ -194,7 +192,7 @@ def _compare(batches: Iterable, source: Workload, checker: Checker, limit: int) 
     for number, (x, y) in enumerate(batches):
         if number == limit:
             break
-        rows = source.rows_of(x[:, 0].clone())
+        rows = source.rows_of(torch.from_numpy(source.marks(x, y).copy()))
         if (rows < 0).any() or not checker.equal(x, y, rows):
             return [f"batch {number} of the compared epoch differs from the source"]
     return []

@@ -27,7 +27,7 @@ def batches_of(source: workloads.Workload) -> list[tuple[torch.Tensor, torch.Ten
 
 
 def problems(source: workloads.Workload, batches: list, limit_s: float = 60.0) -> list[str]:
-    epoch = measure.consume(batches, limit_s, measure.record_of(source))
+    epoch = measure.consume(batches, limit_s, measure.Record(source))
     return measure.problems_of(epoch, source, source.checker())
 
 
@@ -35,7 +35,7 @@ def test_a_right_epoch_has_no_problems(source):
     """Every row once, sums as in the source, and fully mixed."""
     batches = batches_of(source)
     assert problems(source, batches) == []
-    rows = [source.rows_of(x[:, 0].clone()) for x, _ in batches]
+    rows = [source.rows_of(torch.from_numpy(source.marks(x, y).copy())) for x, y in batches]
     assert math.isclose(measure.mix(rows, source.num_rows, source.batch_rows), 1.0, abs_tol=0.05)
     assert all(source.checker().equal(x, y, r) for (x, y), r in zip(batches, rows, strict=True))
 

@@ -2,11 +2,13 @@
 
 W1  2,000,000 rows of 64 float32 and an int64 label, 528 MB; every second column is rounded to 1/32, so that a
     byte-wise codec finds something, but little (LZ4 takes about a tenth off).
+W2  50,000 uint8 images of 32 x 32 x 3, 154 MB; a batch is cut out of the image with 4 pixels around it, flipped by half,
+    normalised, float32 with the channels first.
 W3  200,000 int32 token sequences of 16 to 1,024 tokens, short ones far more frequent, tokens Zipf-like; a
     batch is padded with 0 to its longest.
 
 Column 0 of `x` tells which row it is, in a form that is exact and that does not stand out: ``row / 2**24`` in
-W1, the token ``row + 1`` in W3. So a batch of any loader can be checked against the source.
+W1, the token ``row + 1`` in W3; in W2 it is `y`. So a batch of any loader can be checked against the source.
 """
 
 from __future__ import annotations
@@ -77,6 +79,10 @@ class W1:
         """x [rows, 64] and y [rows], mapped read-only or read into memory."""
         return tuple(np.load(path, mmap_mode=None if in_memory else "r") for path in self.files)
 
+    def marks(self, x: torch.Tensor, y: torch.Tensor) -> np.ndarray:
+        """Of a batch, what tells its rows."""
+        return x.numpy()[:, 0]
+
     def rows_of(self, first_column: torch.Tensor) -> np.ndarray:
         """Row numbers int64 from column 0 of x; -1 where it holds none."""
         scaled = first_column.numpy().astype(np.float64) * MAX_W1_ROWS
@@ -96,6 +102,91 @@ class W1:
 
         # float32 sums of a batch: relative to the 64k values of about 0.8 that were added, not to their total
         return Checker(sums, np.asarray(y), 1e-5 * self.columns, equal)
+
+
+@dataclass(frozen=True)
+class W2:
+    """Images to augment: x uint8 [rows, 32, 32, 3], and y int64 [rows], the row's number.
+
+    A batch is x float32 [rows, 3, 32, 32]: a window from anywhere in the image with `pad` black pixels around it, mirrored or
+    not, (level - MEAN) / STD; and y.
+
+    >>> W2(Path("data"), num_rows=1000).key
+    'w2-1000'
+    """
+
+    root: Path
+    num_rows: int = 50_000
+    batch_rows: int = 256
+
+    name = "w2"
+    unit = "images"
+    dtype = "int64"  # of what tells the rows
+    quick_rows = 5_000
+    size, pad = 32, 4
+    MEAN, STD = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)
+    compared_images = 8  # of a batch
+
+    @property
+    def key(self) -> str:
+        return f"{self.name}-{self.num_rows}"
+
+    @property
+    def folder(self) -> Path:
+        return self.root / self.key
+
+    @property
+    def files(self) -> list[Path]:
+        return [self.folder / "x.npy", self.folder / "y.npy"]
+
+    def make(self) -> W2:
+        """Write the files unless they are there; returns self."""
+        return _once(self, self._write)
+
+    def _write(self, folder: Path) -> None:
+        x = _new(folder / "x.npy", np.uint8, (self.num_rows, self.size, self.size, 3))
+        slope = np.linspace(0, 160, self.size, dtype=np.float32)
+        for start in range(0, self.num_rows, 4096):
+            rows = np.arange(start, min(start + 4096, self.num_rows))
+            random = np.random.default_rng([2, start])
+            tilt = random.random((len(rows), 1, 1, 3), np.float32)
+            smooth = tilt * slope[:, None, None] + (1 - tilt) * slope[:, None]
+            x[rows] = smooth + random.integers(0, 96, (len(rows), self.size, self.size, 3))
+        np.save(folder / "y.npy", np.arange(self.num_rows))
+
+    def arrays(self, in_memory: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """x [rows, 32, 32, 3] and y [rows], mapped read-only or read into memory."""
+        return tuple(np.load(path, mmap_mode=None if in_memory else "r") for path in self.files)
+
+    def marks(self, x: torch.Tensor, y: torch.Tensor) -> np.ndarray:
+        """Of a batch, what tells its rows."""
+        return y.numpy()
+
+    def rows_of(self, marks: torch.Tensor) -> np.ndarray:
+        rows = marks.numpy()
+        return np.where((0 <= rows) & (rows < self.num_rows), rows, -1)
+
+    def units(self, rows: np.ndarray) -> int:
+        return len(rows)
+
+    def checker(self) -> Checker:
+        x, y = self.arrays()
+
+        def equal(got_x: torch.Tensor, got_y: torch.Tensor, rows: np.ndarray) -> bool:
+            if got_x.shape[1:] != (3, self.size, self.size) or got_x.dtype != torch.float32:
+                return False
+            return all(
+                self._is_window(got_x[i].numpy(), x[rows[i]]) for i in range(min(len(rows), self.compared_images))
+            )
+
+        return Checker(np.zeros(self.num_rows), np.asarray(y), float("inf"), equal)
+
+    def _is_window(self, got: np.ndarray, image: np.ndarray) -> bool:
+        """Whether it is one of those that can be drawn of an image."""
+        padded = np.pad(image, ((self.pad,) * 2, (self.pad,) * 2, (0, 0)))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (self.size, self.size), axis=(0, 1))
+        scaled = (windows - np.float32(self.MEAN)[:, None, None]) / np.float32(self.STD)[:, None, None]
+        return any((np.abs(scaled - one).max(axis=(2, 3, 4)) < 1e-4).any() for one in (got, got[:, :, ::-1]))
 
 
 @dataclass(frozen=True)
@@ -152,6 +243,10 @@ class W3:
         """tokens int32 [all], mapped or read into memory, and offsets int64 [rows + 1], in memory."""
         return np.load(self.files[0], mmap_mode=None if in_memory else "r"), np.load(self.files[1])
 
+    def marks(self, x: torch.Tensor, y: torch.Tensor) -> np.ndarray:
+        """Of a batch, what tells its rows."""
+        return x.numpy()[:, 0]
+
     def rows_of(self, first_column: torch.Tensor) -> np.ndarray:
         """Row numbers int64 from column 0 of x; -1 where it holds none."""
         rows = first_column.numpy().astype(np.int64) - 1
@@ -189,8 +284,8 @@ class Checker:
         return bool(off <= self.tolerance * len(rows)) and int(self.y_values[rows].sum()) == int(y_sum)
 
 
-Workload = W1 | W3
-WORKLOADS: dict[str, type] = {"w1": W1, "w3": W3}
+Workload = W1 | W2 | W3
+WORKLOADS: dict[str, type] = {"w1": W1, "w2": W2, "w3": W3}
 
 
 def load(name: str, root: str | Path, num_rows: int | None = None) -> Workload:

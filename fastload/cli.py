@@ -93,6 +93,8 @@ def _convert(options: argparse.Namespace) -> int:
         delimiter=options.delimiter,
         encoding=options.encoding,
         on_bad_rows=options.on_bad_rows,
+        image_mode=options.image_mode,
+        image_size=options.image_size,
         progress=False if options.quiet else None,
     )
     if options.json:
@@ -357,6 +359,16 @@ def _shares(text: str) -> dict[str, float]:
     return shares
 
 
+def _size(text: str) -> tuple[int, int]:
+    """height,width"""
+    try:
+        height, width = map(int, text.split(","))
+    except ValueError:
+        message = f"expected HEIGHT,WIDTH, got {text!r}"
+        raise argparse.ArgumentTypeError(message) from None
+    return height, width
+
+
 def _at_least(minimum: int, kind: Callable[[str], Any] = int) -> Callable[[str], Any]:
     def parse(text: str) -> Any:
         try:
@@ -436,12 +448,16 @@ def _add_convert(commands: Any, common: argparse.ArgumentParser) -> None:
         common,
         "convert",
         _convert,
-        "convert CSV, Parquet, Arrow, npy or npz files to a data set",
+        "convert CSV, Parquet, Arrow, npy, npz, image, CIFAR or MNIST files to a data set",
         "fastload convert flights.csv flights.fl --pack x=temp,wind --split train=.8,validation=.2",
     )
     add = command.add_argument
     add("source", nargs="+", help="a file, several of one kind, or a folder of them")
-    add("destination", help="folder to write, by habit NAME.fl; with --split NAME.train.fl and so on")
+    add(
+        "destination",
+        help="folder to write, by habit NAME.fl; with --split, or from a folder that holds train and test, "
+        "NAME.train.fl and so on",
+    )
     add("--json", action="store_true", help="print the summary as JSON")
     add("--quiet", action="store_true", help="no progress bar")
 
@@ -476,11 +492,22 @@ def _add_convert(commands: Any, common: argparse.ArgumentParser) -> None:
     add("--delimiter", metavar="CHARACTER", help="between cells (default: by the file's name)")
     add("--encoding", default="utf-8", help="default: utf-8")
     add("--null-values", type=_listed, metavar="A,B", help="words that mean: missing")
+
+    add = command.add_argument_group("reading images").add_argument
+    add("--image-size", type=_size, metavar="HEIGHT,WIDTH", help="resize all to this (default: all have one size)")
+    add(
+        "--image-mode",
+        choices=("RGB", "L", "bytes"),
+        default="RGB",
+        help="colour, grey, or the files as they are (default: RGB)",
+    )
+
+    add = command.add_argument_group("reading CSV or images").add_argument
     add(
         "--on-bad-rows",
         choices=("raise", "skip"),
         default="raise",
-        help="skip leaves rows out that cannot be read, and counts them (default: raise)",
+        help="skip leaves rows or files out that cannot be read, and counts them (default: raise)",
     )
 
     add = command.add_argument_group("splitting").add_argument

@@ -54,6 +54,14 @@ class MapLostError(FastloadError, OSError):
     """A file shrank or its storage failed while it was mapped."""
 
 
+class RefusedValueError(FastloadError, ValueError):
+    """A transform met a value that it has no answer to; the message names field and row."""
+
+
+class NotFittedError(FastloadError, ValueError, AttributeError):
+    """A transform was used before it knew what it has to know: fit it, or give data with statistics."""
+
+
 class TooManySkippedError(FastloadError):
     """More rows could not be read than `skip_limit` lets a pass leave out."""
 

@@ -26,6 +26,7 @@ FILES = (
     "torch_getitems",
     "torch_expert",
     "torch_tensordataset",
+    "augmented",
     "feather",
     "blosc2",
     "lance",
@@ -39,7 +40,7 @@ FILES = (
 class Peer:
     """One way to load one workload.
 
-    name : ``family/variant``, unique for a workload. workload : ``"w1"`` or ``"w3"``.
+    name : ``family/variant``, unique for a workload. workload : ``"w1"``, ``"w2"`` or ``"w3"``.
     open : (workload, folder) -> a function of the epoch number that gives that epoch's batches, tensors (x,
     y) of
         `batch_rows` rows and the rest at the end. Imports of the peer's own package belong in it.

@@ -17,7 +17,7 @@ def write(workload: Workload, folder: Path, codec: str) -> None:
     import fastload as fl
     from fastload.schema import Ragged
 
-    if workload.name == "w1":
+    if workload.name in ("w1", "w2"):
         x, y = workload.arrays()
         fl.write(folder / "rows.fl", {"x": x, "y": y}, codec=codec)
     else:
@@ -28,15 +28,20 @@ def write(workload: Workload, folder: Path, codec: str) -> None:
 def open_file(workload: Workload, folder: Path, num_workers: int, **options: int) -> Callable[[int], Batches]:
     import fastload as fl
 
+    transform = None
+    if workload.name == "w2":
+        steps = [fl.RandomCrop(workload.size, padding=workload.pad), fl.RandomFlip()]
+        transform = {"x": [*steps, fl.Normalize(mean=workload.MEAN, std=workload.STD)]}
     loader = fl.DataLoader(
         folder / "rows.fl",
         batch_size=workload.batch_rows,
         shuffle=True,
         num_workers=num_workers,
         seed=SEED,
+        transform=transform,
         **options,
     )
-    y = "y" if workload.name == "w1" else "x_lengths"
+    y = "x_lengths" if workload.name == "w3" else "y"
     return lambda epoch: ((batch["x"], batch[y]) for batch in loader)
 
 
@@ -93,4 +98,4 @@ def _peers(workload: str) -> list[Peer]:
     return found
 
 
-PEERS = _peers("w1") + _peers("w3")
+PEERS = _peers("w1") + _peers("w2") + _peers("w3")

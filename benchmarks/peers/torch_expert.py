@@ -27,10 +27,14 @@ class ByList(Dataset):
         return self.dataset.__getitems__(rows)
 
 
+def by_lists(dataset: Dataset, batch_rows: int, num_workers: int) -> DataLoader:
+    rows = ByList(dataset)
+    batches = BatchSampler(RandomSampler(rows), batch_rows, drop_last=False)
+    return DataLoader(rows, sampler=batches, batch_size=None, num_workers=num_workers)
+
+
 def open_loader(workload: Workload, folder: Path, num_workers: int) -> Callable[[int], Batches]:
-    rows = ByList(dataset_of(workload))
-    batches = BatchSampler(RandomSampler(rows), workload.batch_rows, drop_last=False)
-    loader = DataLoader(rows, sampler=batches, batch_size=None, num_workers=num_workers)
+    loader = by_lists(dataset_of(workload), workload.batch_rows, num_workers)
     return lambda epoch: loader
 
 

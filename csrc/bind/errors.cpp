@@ -35,6 +35,8 @@ const char* exception_name(Cause cause) {
       return "RowIndexError";
     case Cause::closed:
       return "ClosedError";
+    case Cause::refused:
+      return "RefusedValueError";
   }
   return "FastloadError";
 }

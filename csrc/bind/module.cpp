@@ -13,6 +13,8 @@ PYBIND11_MODULE(_core, module) {
   register_source(module);
   register_shard_reader(module);
   register_shard_writer(module);
+  register_statistics(module);
+  register_transform(module);
   register_row_reader(module);
   register_prefetcher(module);
 }

@@ -63,7 +63,7 @@ py::object next(Epoch& self, Engine& engine, double timeout_s) {
       status = self.try_next(&batch);
     }
     if (status == Epoch::Status::finished) return py::none();
-    if (status == Epoch::Status::ready) return deliver(batch, engine.source().fields());
+    if (status == Epoch::Status::ready) return deliver(batch, self.fields());
     if (timeout_s > 0 && waited_s >= timeout_s) PyErr_SetString(PyExc_TimeoutError, "no batch came in time");
     if (PyErr_Occurred() || PyErr_CheckSignals() != 0) throw py::error_already_set();
     if (status == Epoch::Status::working) continue;
@@ -169,16 +169,20 @@ void register_prefetcher(py::module_& module) {
       .def(
           "start",
           [](Engine& self, uint64_t batch_rows, bool drop_last, const OrderOptions& order, const py::object& padding,
-             bool row_numbers, bool retries, bool skips, const Epoch* after) {
+             bool row_numbers, bool retries, bool skips, std::shared_ptr<BatchColumns> columns, uint64_t draw_key,
+             const Epoch* after) {
             EpochOptions options{batch_rows, drop_last, order, to_padding(padding, self.source().fields().size())};
             options.row_numbers = row_numbers;
             options.retries = retries;
             options.skips = skips;
+            options.columns = std::move(columns);
+            options.draw_key = draw_key;
             return self.start(options, after);
           },
           py::arg("batch_rows"), py::arg("drop_last"), py::arg("order"), py::arg("padding"), py::kw_only(),
           py::arg("row_numbers") = false, py::arg("retries") = false, py::arg("skips") = false,
-          py::arg("after").none(true) = py::none(), py::keep_alive<0, 1>());
+          py::arg("columns") = nullptr, py::arg("draw_key") = 0, py::arg("after").none(true) = py::none(),
+          py::keep_alive<0, 1>());
 }
 
 }  // namespace fastload::bind

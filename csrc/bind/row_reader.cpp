@@ -23,15 +23,18 @@ void register_row_reader(py::module_& module) {
       .def(
           "read",
           [](RowReader& self, const py::array_t<uint64_t, py::array::c_style>& rows, const py::object& padding,
-             ReadCosts* costs) {
+             ReadCosts* costs, std::shared_ptr<BatchColumns> columns, uint64_t draw_key) {
             const std::vector<Padding> paddings = to_padding(padding, self.fields().size());
             Batch batch;
             ReadCosts spent;
-            without_gil([&] { batch = self.read(rows.data(), static_cast<size_t>(rows.size()), paddings, &spent); });
+            without_gil([&] {
+              batch = self.read(rows.data(), static_cast<size_t>(rows.size()), paddings, &spent, columns, draw_key);
+            });
             if (costs) *costs += spent;  // under the GIL: others may add to it, too
-            return to_python(batch, self.fields());
+            return to_python(batch, columns ? columns->fields() : self.fields());
           },
-          py::arg("rows"), py::arg("padding") = true, py::arg("costs") = nullptr);
+          py::arg("rows"), py::arg("padding") = true, py::arg("costs") = nullptr, py::arg("columns") = nullptr,
+          py::arg("draw_key") = 0);
 }
 
 }  // namespace fastload::bind

@@ -20,6 +20,7 @@ enum class Cause {
   argument,   // a parameter without meaning
   row_index,  // a row outside the data set
   closed,     // used after close
+  refused,    // a transform cannot take a row's value
 };
 
 class Error : public std::runtime_error {

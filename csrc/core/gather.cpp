@@ -102,46 +102,54 @@ uint64_t Batch::size_bytes() const {
   return bytes;
 }
 
-BatchBuilder::BatchBuilder(const std::vector<FieldSpec>& fields, uint64_t rows, uint64_t parts,
-                           const std::vector<Padding>& padding, BufferPool& pool)
-    : fields_(fields), padding_(padding), pool_(pool), parts_(parts) {
+RefusedRow::RefusedRow(const BatchColumn& column, const Kernel& kernel, uint64_t row)
+    : Error(Cause::refused, "field '" + column.field.name + "', row " + std::to_string(row) + ": " + kernel.refusal) {}
+
+BatchBuilder::BatchBuilder(std::shared_ptr<const BatchColumns> columns, uint64_t draw_key, uint64_t rows,
+                           uint64_t parts, const std::vector<Padding>& padding, BufferPool& pool)
+    : columns_(std::move(columns)), draw_key_(draw_key), padding_(padding), pool_(pool), parts_(parts) {
   batch_.rows = rows;
-  batch_.fields.resize(fields.size());
-  for (size_t f = 0; f < fields.size(); ++f) {
-    if (!fields[f].is_ragged()) batch_.fields[f].values = pool.take(batch_bytes(rows, fields[f].row_bytes()));
-    if (fields[f].nullable) batch_.fields[f].valid = pool.take(rows);
+  batch_.fields.resize(columns_->columns.size());
+  for (size_t c = 0; c < columns_->columns.size(); ++c) {
+    const FieldSpec& field = columns_->columns[c].field;
+    if (!field.is_ragged()) batch_.fields[c].values = pool.take(batch_bytes(rows, field.row_bytes()));
+    if (field.nullable) batch_.fields[c].valid = pool.take(rows);
   }
 }
 
 void BatchBuilder::fill(const GatherTask& task, uint64_t part_index, uint64_t first_row) {
+  const std::vector<BatchColumn>& columns = columns_->columns;
+  const size_t fields = task.fields->size();
   Part& part = parts_[part_index];
   part.first_row = first_row;
-  part.runs.resize(fields_.size());
-  part.kept.resize(fields_.size());
+  part.runs.resize(columns.size());
+  part.kept.resize(columns.size());
   bool sound = true;
-  for (size_t f = 0; f < fields_.size(); ++f) part.runs[f].resize(fields_[f].is_ragged() ? task.count : 0);
+  for (size_t c = 0; c < columns.size(); ++c) part.runs[c].resize(columns[c].field.is_ragged() ? task.count : 0);
+  std::vector<uint64_t> keys(columns_->draws ? task.count : 0);
+  for (size_t i = 0; i < keys.size(); ++i) keys[i] = row_key(draw_key_, task.numbers[i]);
   const auto work = [&] {
-    for (size_t f = 0; f < fields_.size(); ++f) {
-      const FieldSpec& field = fields_[f];
-      const FieldRows* views = task.views + f;
+    for (size_t c = 0; c < columns.size(); ++c) {
+      const FieldSpec& field = columns[c].field;
+      const FieldRows* views = task.views + columns[c].source;
       if (field.nullable) {
-        uint8_t* valid = batch_.fields[f].valid->data() + first_row;
+        uint8_t* valid = batch_.fields[c].valid->data() + first_row;
         for (size_t i = 0; i < task.count; ++i)
-          valid[i] = views[task.refs[i].block * fields_.size()].is_valid(task.refs[i].row);
+          valid[i] = views[task.refs[i].block * fields].is_valid(task.refs[i].row);
       }
       if (!field.is_ragged()) {
         const uint64_t row_bytes = field.row_bytes();
-        copy_rows(views, fields_.size(), row_bytes, task.refs, task.count,
-                  batch_.fields[f].values->data() + first_row * row_bytes);
+        uint8_t* const out = batch_.fields[c].values->data() + first_row * row_bytes;
+        if (columns[c].kernels.empty()) copy_rows(views, fields, row_bytes, task.refs, task.count, out);
         continue;
       }
-      Run* runs = part.runs[f].data();
+      Run* runs = part.runs[c].data();
       for (size_t i = 0; i < task.count; ++i) {
         if (i + kPrefetchRows < task.count) {
           const RowRef ahead = task.refs[i + kPrefetchRows];
-          prefetch(views[ahead.block * fields_.size()].offset_address(ahead.row));
+          prefetch(views[ahead.block * fields].offset_address(ahead.row));
         }
-        const FieldRows& view = views[task.refs[i].block * fields_.size()];
+        const FieldRows& view = views[task.refs[i].block * fields];
         const uint64_t begin = view.begin(task.refs[i].row), end = view.begin(task.refs[i].row + 1);
         if (begin > end || end > view.elements) {
           sound = false;
@@ -154,16 +162,19 @@ void BatchBuilder::fill(const GatherTask& task, uint64_t part_index, uint64_t fi
   };
   const bool lost = task.guard ? !guarded(work) : (work(), false);
   if (lost || !sound) fail_lost();
-  for (size_t f = 0; f < fields_.size(); ++f) {
-    if (!fields_[f].is_ragged() || (parts_.size() == 1 && !task.guard)) continue;
+  for (size_t c = 0; c < columns.size(); ++c)
+    if (!columns[c].kernels.empty()) transform(task, columns[c], first_row, keys.data(), batch_.fields[c]);
+  for (size_t c = 0; c < columns.size(); ++c) {
+    if (!columns[c].field.is_ragged() || (parts_.size() == 1 && !task.guard)) continue;
+    const uint64_t element_bytes = columns[c].field.element_bytes();
     // The views may go before the other parts are there (or the map may fail): keep a copy of these rows.
     uint64_t bytes = 0;
-    for (const Run& run : part.runs[f]) bytes += run.elements * fields_[f].element_bytes();
-    part.kept[f].resize(bytes);
-    uint8_t* to = part.kept[f].data();
+    for (const Run& run : part.runs[c]) bytes += run.elements * element_bytes;
+    part.kept[c].resize(bytes);
+    uint8_t* to = part.kept[c].data();
     const auto keep = [&] {
-      for (Run& run : part.runs[f]) {
-        const uint64_t run_bytes = run.elements * fields_[f].element_bytes();
+      for (Run& run : part.runs[c]) {
+        const uint64_t run_bytes = run.elements * element_bytes;
         if (run_bytes) std::memcpy(to, run.data, run_bytes);
         run.data = to;
         to += run_bytes;
@@ -172,31 +183,68 @@ void BatchBuilder::fill(const GatherTask& task, uint64_t part_index, uint64_t fi
     if (!guarded(keep)) fail_lost();
   }
   if (parts_.size() == 1)  // now, while the views are there
-    for (size_t f = 0; f < fields_.size(); ++f)
-      if (fields_[f].is_ragged()) lay_out(f, parts_);
+    for (size_t c = 0; c < columns.size(); ++c)
+      if (columns[c].field.is_ragged()) lay_out(c, parts_);
+}
+
+// A few rows at a time, so that they go through the kernels without leaving the caches.
+void BatchBuilder::transform(const GatherTask& task, const BatchColumn& column, uint64_t first_row,
+                             const uint64_t* keys, FieldBatch& to) {
+  const size_t fields = task.fields->size();
+  const FieldSpec& source = (*task.fields)[column.source];
+  const uint64_t in_row_bytes = source.row_bytes();
+  const FieldRows* views = task.views + column.source;
+  const KernelScratch scratch(column.kernels, in_row_bytes, &pool_);
+  std::vector<uint8_t> valid_rows(source.nullable && !to.valid ? task.count : 0);
+  const uint8_t* valid = to.valid ? to.valid->data() + first_row : nullptr;
+  if (!valid_rows.empty()) {
+    const auto look = [&] {
+      for (size_t i = 0; i < task.count; ++i)
+        valid_rows[i] = views[task.refs[i].block * fields].is_valid(task.refs[i].row);
+    };
+    if (task.guard ? !guarded(look) : (look(), false)) fail_lost();
+    valid = valid_rows.data();
+  }
+  uint8_t* const out = to.values->data() + first_row * column.field.row_bytes();
+  for (size_t done = 0; done < task.count; done += scratch.rows()) {
+    const size_t rows = std::min<size_t>(scratch.rows(), task.count - done);
+    const auto copy = [&] { copy_rows(views, fields, in_row_bytes, task.refs + done, rows, scratch.in()); };
+    if (task.guard ? !guarded(copy) : (copy(), false)) fail_lost();
+    const size_t ahead = std::min(task.count, done + rows + kPrefetchRows);
+    for (size_t i = done + rows; i < ahead; ++i) {
+      const FieldRows& view = views[task.refs[i].block * fields];
+      prefetch_row(view.data + task.refs[i].row * view.stride_bytes, in_row_bytes);
+    }
+    const Kernel* refused_by = nullptr;
+    const int64_t refused =
+        scratch.run(scratch.in(), valid ? valid + done : nullptr, keys + (columns_->draws ? done : 0), rows,
+                    out + done * column.field.row_bytes(), &refused_by);
+    if (refused) throw RefusedRow(column, *refused_by, task.numbers[done + static_cast<size_t>(refused) - 1]);
+  }
 }
 
 Batch BatchBuilder::finish() {
   if (parts_.size() > 1)
-    for (size_t f = 0; f < fields_.size(); ++f)
-      if (fields_[f].is_ragged()) lay_out(f, parts_);
+    for (size_t c = 0; c < columns_->columns.size(); ++c)
+      if (columns_->columns[c].field.is_ragged()) lay_out(c, parts_);
   return std::move(batch_);
 }
 
 // Lengths first, then memory of the right size, then the values.
-void BatchBuilder::lay_out(size_t f, const std::vector<Part>& parts) {
-  FieldBatch& out = batch_.fields[f];
-  const uint64_t element_bytes = fields_[f].element_bytes();
-  const bool pad = !padding_.empty() && !fields_[f].is_text();
-  const Padding padding = pad ? padding_[f] : Padding();
+void BatchBuilder::lay_out(size_t c, const std::vector<Part>& parts) {
+  const FieldSpec& field = columns_->columns[c].field;
+  FieldBatch& out = batch_.fields[c];
+  const uint64_t element_bytes = field.element_bytes();
+  const bool pad = !padding_.empty() && !field.is_text();
+  const Padding padding = pad ? padding_[columns_->columns[c].source] : Padding();
   uint64_t longest = 0, total = 0;
   for (const Part& part : parts)
-    for (const Run& run : part.runs[f]) {
+    for (const Run& run : part.runs[c]) {
       longest = std::max(longest, run.elements);
       total += run.elements;
     }
   if (padding.length > 0 && longest > padding.length && !padding.truncate)
-    fail(Cause::argument, "field '" + fields_[f].name + "': a row of " + std::to_string(longest) +
+    fail(Cause::argument, "field '" + field.name + "': a row of " + std::to_string(longest) +
                               " elements does not fit the fixed length of " + std::to_string(padding.length) +
                               "; allow more, or truncate");
   const uint64_t multiple = std::max<uint64_t>(1, padding.multiple);
@@ -212,7 +260,7 @@ void BatchBuilder::lay_out(size_t f, const std::vector<Part>& parts) {
   uint8_t* to = out.values->data();
   int64_t offset = 0;
   for (const Part* part : ordered)
-    for (const Run& run : part->runs[f]) {
+    for (const Run& run : part->runs[c]) {
       const uint64_t elements = pad ? std::min(run.elements, padded) : run.elements;
       const uint64_t missing = pad ? padded - elements : 0;
       if (padding.left) to = fill_up(to, missing, element_bytes, padding.value_bits);

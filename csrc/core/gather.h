@@ -9,7 +9,9 @@
 
 #include "block_index.h"
 #include "buffer.h"
+#include "errors.h"
 #include "source.h"
+#include "transform.h"
 
 namespace fastload {
 
@@ -46,19 +48,27 @@ using BlockViews = std::vector<FieldRows>;
 
 // What to gather. Rows are given as (block, row); blocks index `views`.
 struct GatherTask {
-  const std::vector<FieldSpec>* fields;
+  const std::vector<FieldSpec>* fields;  // of the source
   const FieldRows* views;
   const RowRef* refs;
   size_t count;
-  bool guard;  // some rows lie in a file map
+  bool guard;               // some rows lie in a file map
+  const uint64_t* numbers;  // of the rows in the data set; null unless columns are transformed
+};
+
+// A kernel cannot take a row.
+class RefusedRow : public Error {
+ public:
+  RefusedRow(const BatchColumn& column, const Kernel& kernel, uint64_t row);
 };
 
 // A batch under construction. Parts may be filled by several threads at once: each holds its own rows.
 class BatchBuilder {
  public:
-  // padding : one per field, for ragged numeric ones; empty: values and offsets. Text is never padded.
-  BatchBuilder(const std::vector<FieldSpec>& fields, uint64_t rows, uint64_t parts, const std::vector<Padding>& padding,
-               BufferPool& pool);
+  // padding : one per field of the source, for ragged numeric ones; empty: values and offsets. Text is never padded.
+  // draw_key : see row_key().
+  BatchBuilder(std::shared_ptr<const BatchColumns> columns, uint64_t draw_key, uint64_t rows, uint64_t parts,
+               const std::vector<Padding>& padding, BufferPool& pool);
 
   // Fills rows first_row .. first_row + task.count of the batch. Views may be given up once this returns.
   void fill(const GatherTask& task, uint64_t part, uint64_t first_row);
@@ -72,13 +82,16 @@ class BatchBuilder {
   };
   struct Part {
     uint64_t first_row = 0;
-    std::vector<std::vector<Run>> runs;      // per field, ragged ones only
+    std::vector<std::vector<Run>> runs;      // per column, ragged ones only
     std::vector<std::vector<uint8_t>> kept;  // copies of the runs where the views do not outlive fill()
   };
 
-  void lay_out(size_t field, const std::vector<Part>& parts);
+  void lay_out(size_t column, const std::vector<Part>& parts);
+  void transform(const GatherTask& task, const BatchColumn& column, uint64_t first_row, const uint64_t* keys,
+                 FieldBatch& to);
 
-  const std::vector<FieldSpec>& fields_;
+  const std::shared_ptr<const BatchColumns> columns_;
+  const uint64_t draw_key_;
   const std::vector<Padding> padding_;
   BufferPool& pool_;
   Batch batch_;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstring>
 #include <numeric>
 
 #include "errors.h"
@@ -38,6 +39,7 @@ struct BatchSlot {
   std::shared_ptr<Buffer> row_numbers;
   std::vector<uint32_t> bad_rows;
   std::exception_ptr error;
+  std::exception_ptr refusal;  // of a row by a kernel: there is no batch
   Batch batch;
 };
 
@@ -112,6 +114,7 @@ Engine::Engine(std::shared_ptr<const Source> source, const EngineOptions& option
     : source_(std::move(source)),
       options_(options),
       index_(std::make_shared<const BlockIndex>(source_->block_rows())),
+      as_they_are_(BatchColumns::as_they_are(source_->fields())),
       owner_process_(getpid()),
       pool_(std::make_shared<BufferPool>(options.prefetch_bytes, source_->fields().size() * (options.threads + 2))),
       arenas_(std::make_shared<BufferPool>(options.memory_bytes)),
@@ -160,6 +163,7 @@ std::shared_ptr<Epoch> Engine::start(const EpochOptions& options, const Epoch* a
   source_->check_whole();
   auto epoch = std::make_shared<EpochWork>();
   epoch->options = options;
+  if (!options.columns) epoch->options.columns = as_they_are_;
   epoch->order = order(options.order);
   const uint64_t rows = epoch->order->rows();
   const uint64_t batch_rows = std::min(options.batch_rows, rows + 1);  // so that no sum of rows can overflow
@@ -305,8 +309,8 @@ bool Engine::pick_gather(EpochWork& epoch, Job& job) {
     epoch.slots.emplace_back();
     BatchSlot& slot = epoch.slots.back();
     slot.parts_left = last_window - window_index + 1;
-    for (const FieldSpec& field : source_->fields())
-      slot.size_bytes += (epoch.batch_end(batch) - epoch.batch_begin(batch)) * field.row_bytes();
+    for (const BatchColumn& column : epoch.options.columns->columns)
+      slot.size_bytes += (epoch.batch_end(batch) - epoch.batch_begin(batch)) * column.field.row_bytes();
     epoch.waiting_batches += 1;
     epoch.waiting_bytes += slot.size_bytes;
   }
@@ -322,8 +326,8 @@ bool Engine::pick_gather(EpochWork& epoch, Job& job) {
   epoch.next_position = end;
   if (!job.slot->builder) {
     const uint64_t rows = epoch.batch_end(batch) - epoch.batch_begin(batch);
-    job.slot->builder =
-        std::make_unique<BatchBuilder>(source_->fields(), rows, job.slot->parts_left, epoch.options.padding, *pool_);
+    job.slot->builder = std::make_unique<BatchBuilder>(epoch.options.columns, epoch.options.draw_key, rows,
+                                                       job.slot->parts_left, epoch.options.padding, *pool_);
     if (epoch.options.row_numbers) job.slot->row_numbers = pool_->take(rows * sizeof(int64_t));
   }
   return true;
@@ -404,16 +408,20 @@ void Engine::gather(const Job& job, Scratch& scratch) {
   const double started_s = wall_s();
   EpochWork& epoch = *job.epoch;
   BatchSlot& slot = *job.slot;
-  std::exception_ptr error;
+  std::exception_ptr error, refusal;
   uint64_t digest = 0;
   Batch noted;  // its bad rows
   try {
     scratch.refs.resize(job.rows);
+    scratch.numbers.resize(job.rows);
     epoch.order->locate(job.window, job.position, job.rows, scratch.refs.data());
-    digest = note_rows(job, scratch.refs.data());
+    digest = note_rows(job, scratch.refs.data(), scratch.numbers.data());
     if (job.meets_bad_blocks) note_bad_rows(job, scratch.refs.data(), noted, digest);
-    slot.builder->fill({&source_->fields(), epoch.store->views(), scratch.refs.data(), job.rows, in_map_}, job.part,
-                       job.position - epoch.batch_begin(job.batch));
+    slot.builder->fill(
+        {&source_->fields(), epoch.store->views(), scratch.refs.data(), job.rows, in_map_, scratch.numbers.data()},
+        job.part, job.position - epoch.batch_begin(job.batch));
+  } catch (const RefusedRow&) {
+    refusal = std::current_exception();
   } catch (...) {
     error = std::current_exception();
   }
@@ -424,6 +432,7 @@ void Engine::gather(const Job& job, Scratch& scratch) {
   slot.digest += digest;
   slot.bad_rows.insert(slot.bad_rows.end(), noted.bad_rows.begin(), noted.bad_rows.end());
   if (noted.error && !slot.error) slot.error = noted.error;
+  if (refusal && !slot.refusal) slot.refusal = refusal;
   if (error) fail_window(epoch, job.window, error);
   const bool is_over = (epoch.window_rows_left[job.window] -= job.rows) == 0;
   if (is_over) {
@@ -435,10 +444,11 @@ void Engine::gather(const Job& job, Scratch& scratch) {
   if (epoch.needs_no_memory()) epoch.own_store.reset();
   if (is_over || epoch.needs_no_memory()) wake_all();  // for its next window, or for an epoch after this one
   if (error || --slot.parts_left > 0) return;
+  const bool is_refused = slot.refusal != nullptr;
   lock.unlock();
   Batch batch;
   try {
-    batch = slot.builder->finish();
+    if (!is_refused) batch = slot.builder->finish();
   } catch (...) {
     error = std::current_exception();
   }
@@ -462,17 +472,17 @@ void Engine::gather(const Job& job, Scratch& scratch) {
   if (wakes) epoch.ready.notify_all();
 }
 
-// Writes down the numbers of the rows, where asked for, and gives their digest.
-uint64_t Engine::note_rows(const Job& job, const RowRef* refs) const {
+// Writes down the numbers of the rows, for the batch, too, where asked for, and gives their digest.
+uint64_t Engine::note_rows(const Job& job, const RowRef* refs, uint64_t* numbers) const {
   const Order& order = *job.epoch->order;
-  auto* const numbers = job.slot->row_numbers ? reinterpret_cast<int64_t*>(job.slot->row_numbers->data()) +
-                                                    (job.position - job.epoch->batch_begin(job.batch))
-                                              : nullptr;
   uint64_t digest = 0;
   for (uint64_t i = 0; i < job.rows; ++i) {
-    const uint64_t number = order.row_number(refs[i]);
-    digest += row_digest(number);
-    if (numbers) numbers[i] = static_cast<int64_t>(number);
+    numbers[i] = order.row_number(refs[i]);
+    digest += row_digest(numbers[i]);
+  }
+  if (job.slot->row_numbers) {
+    const uint64_t first = job.position - job.epoch->batch_begin(job.batch);
+    std::memcpy(job.slot->row_numbers->data() + first * sizeof(int64_t), numbers, job.rows * sizeof(int64_t));
   }
   if (order.is_repeated(job.position + job.rows - 1)) digest -= row_digest(order.row_number(refs[job.rows - 1]));
   return digest;
@@ -491,7 +501,11 @@ void Engine::note_bad_rows(const Job& job, const RowRef* refs, Batch& noted, uin
 }
 
 Epoch::Epoch(std::shared_ptr<Engine> engine, std::shared_ptr<EpochWork> work)
-    : engine_(std::move(engine)), order_(work->order), batches_(work->batches), work_(std::move(work)) {}
+    : engine_(std::move(engine)),
+      order_(work->order),
+      fields_(work->options.columns->fields()),
+      batches_(work->batches),
+      work_(std::move(work)) {}
 
 Epoch::~Epoch() { close(); }
 
@@ -531,7 +545,8 @@ Epoch::Status Epoch::try_next(Batch* batch) {
       }
       BatchSlot& slot = epoch.slots.front();
       *batch = std::move(slot.batch);
-      const bool throws = batch->error && !epoch.options.skips;
+      const std::exception_ptr refusal = slot.refusal;
+      const bool throws = refusal || (batch->error && !epoch.options.skips);
       epoch.waiting_batches -= 1;
       epoch.done_batches -= 1;
       epoch.waiting_bytes -= slot.size_bytes;
@@ -547,7 +562,7 @@ Epoch::Status Epoch::try_next(Batch* batch) {
       epoch.slots.pop_front();
       ++epoch.next_delivery;
       engine_->wake_for_room(epoch);
-      if (throws) std::rethrow_exception(batch->error);
+      if (throws) std::rethrow_exception(refusal ? refusal : batch->error);
       return Status::ready;
     }
     if (epoch.must_throw()) std::rethrow_exception(epoch.error);

@@ -43,10 +43,12 @@ struct EngineOptions {
 struct EpochOptions {
   uint64_t batch_rows = 1;
   bool drop_last = false;
-  OrderOptions order;            // window_bytes is the engine's affair
-  std::vector<Padding> padding;  // see BatchBuilder
-  bool row_numbers = false;      // batches say which rows they hold
-  bool retries = false;          // a block that cannot be loaded is tried once more
+  OrderOptions order;                           // window_bytes is the engine's affair
+  std::vector<Padding> padding;                 // see BatchBuilder
+  std::shared_ptr<const BatchColumns> columns;  // what batches are made of; null: the fields as they are
+  uint64_t draw_key = 0;                        // see row_key()
+  bool row_numbers = false;                     // batches say which rows they hold
+  bool retries = false;                         // a block that cannot be loaded is tried once more
   bool skips = false;  // a batch with rows that could not be loaded is delivered and says which; else it throws
 };
 
@@ -85,6 +87,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   struct Scratch {
     LoadScratch load;
     std::vector<RowRef> refs;
+    std::vector<uint64_t> numbers;
   };
   struct Job;
 
@@ -97,7 +100,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   void run(const Job& job, Scratch& scratch);
   void load(const Job& job, Scratch& scratch);
   void gather(const Job& job, Scratch& scratch);
-  uint64_t note_rows(const Job& job, const RowRef* refs) const;
+  uint64_t note_rows(const Job& job, const RowRef* refs, uint64_t* numbers) const;
   void note_bad_rows(const Job& job, const RowRef* refs, Batch& noted, uint64_t& digest) const;
   void fail_window(EpochWork& epoch, uint64_t window, std::exception_ptr error);
   bool may_begin(EpochWork& epoch);
@@ -111,6 +114,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   const std::shared_ptr<const Source> source_;
   const EngineOptions options_;
   const std::shared_ptr<const BlockIndex> index_;
+  const std::shared_ptr<const BatchColumns> as_they_are_;
   const int owner_process_;
   bool in_map_ = false;                 // some rows are served from the map: the page cache holds them
   std::vector<uint64_t> window_costs_;  // per block, what it counts towards a window
@@ -147,6 +151,7 @@ class Epoch {
 
   const Order& order() const;
   std::shared_ptr<const Order> shared_order() const;
+  const std::vector<FieldSpec>& fields() const { return fields_; }  // of the batches
   uint64_t batches() const;
   EpochCosts costs() const;
   double waited_s() const { return waited_s_; }  // from any thread
@@ -157,6 +162,7 @@ class Epoch {
   friend class Engine;
   std::shared_ptr<Engine> engine_;
   std::shared_ptr<const Order> order_;
+  std::vector<FieldSpec> fields_;
   uint64_t batches_;
   std::shared_ptr<EpochWork> work_;  // null once it is closed; changes under the engine's lock
   EpochCosts costs_;                 // once it is closed

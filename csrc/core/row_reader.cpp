@@ -17,6 +17,7 @@ std::shared_ptr<RowReader> RowReader::create(std::shared_ptr<const Source> sourc
 
 RowReader::RowReader(std::shared_ptr<const Source> source, uint64_t memory_bytes)
     : source_(std::move(source)),
+      as_they_are_(BatchColumns::as_they_are(source_->fields())),
       index_(source_->block_rows()),
       memory_bytes_(memory_bytes),
       owner_process_(getpid()),
@@ -30,7 +31,8 @@ RowRef RowReader::locate(uint64_t row) const {
   return index_.locate(row);
 }
 
-Batch RowReader::read(const uint64_t* rows, size_t count, const std::vector<Padding>& padding, ReadCosts* costs) {
+Batch RowReader::read(const uint64_t* rows, size_t count, const std::vector<Padding>& padding, ReadCosts* costs,
+                      std::shared_ptr<const BatchColumns> columns, uint64_t draw_key) {
   // Parts of the batch whose blocks fit the budget together. Inside a part blocks are numbered as they first come.
   struct Part {
     size_t first_row = 0;
@@ -58,7 +60,7 @@ Batch RowReader::read(const uint64_t* rows, size_t count, const std::vector<Padd
   }
   const double began_s = wall_s();
   ReadCosts spent;
-  BatchBuilder builder(source_->fields(), count, parts.size(), padding, *pool_);
+  BatchBuilder builder(columns ? std::move(columns) : as_they_are_, draw_key, count, parts.size(), padding, *pool_);
   for (size_t p = 0; p < parts.size(); ++p) {
     std::vector<std::shared_ptr<const CachedBlock>> blocks;  // held until the rows are copied
     BlockViews views;
@@ -67,7 +69,7 @@ Batch RowReader::read(const uint64_t* rows, size_t count, const std::vector<Padd
       views.insert(views.end(), blocks.back()->views.begin(), blocks.back()->views.end());
     }
     const size_t first = parts[p].first_row, end = p + 1 < parts.size() ? parts[p + 1].first_row : count;
-    builder.fill({&source_->fields(), views.data(), refs.data() + first, end - first, true}, p, first);
+    builder.fill({&source_->fields(), views.data(), refs.data() + first, end - first, true, rows + first}, p, first);
   }
   source_->check_whole();
   Batch batch = builder.finish();

@@ -8,6 +8,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "parallel.h"
+
 namespace fastload {
 namespace {
 
@@ -79,55 +81,154 @@ void summarize_general(const T* values, uint64_t rows, uint64_t row_elements, ui
   });
 }
 
-// Finite values without nulls, in lanes that compilers turn into vector instructions; false if that does not hold.
+// Values without nulls are added up in lanes: one for each column, or several, side by side, that compilers turn into
+// vector instructions; with AVX2 where the processor has it. A lane's counts are as wide as its values.
 template <class T>
-bool summarize_dense(const T* values, uint64_t elements, uint64_t columns, StatRecord* records) {
-  const uint64_t copies = columns >= 16 ? 1 : (16 + columns - 1) / columns;  // independent sums for narrow fields
-  const uint64_t lanes = columns * copies;
-  const uint64_t steps = elements / lanes, rest = elements % lanes;
-  std::vector<double> sums(lanes);
-  std::vector<T> least(lanes, std::numeric_limits<T>::max()), most(lanes, std::numeric_limits<T>::lowest());
-  const auto take = [&](const T* from, uint64_t n) {
-    double* sum = sums.data();
-    T *low = least.data(), *high = most.data();
-    for (uint64_t i = 0; i < n; ++i) {
-      sum[i] += static_cast<double>(from[i]);
-      low[i] = from[i] < low[i] ? from[i] : low[i];
-      high[i] = from[i] > high[i] ? from[i] : high[i];
-    }
-  };
-  for (uint64_t s = 0; s < steps; ++s) take(values + s * lanes, lanes);
-  take(values + steps * lanes, rest);
-  const uint64_t per_column = elements / columns;
-  std::vector<double> means(lanes), deviations(lanes);
-  for (uint64_t c = 0; c < columns; ++c) {
-    double sum = 0;
-    T low = least[c], high = most[c];
-    for (uint64_t lane = c; lane < lanes; lane += columns) {
-      sum += sums[lane];
-      low = std::min(low, least[lane]);
-      high = std::max(high, most[lane]);
-    }
-    if (!std::isfinite(sum)) return false;  // a NaN or an infinity is among them, or the sum overflowed
-    records[c] = StatRecord();
-    records[c].count = per_column;
-    records[c].min_bits = to_bits(low);
-    records[c].max_bits = to_bits(high);
-    records[c].mean = sum / static_cast<double>(per_column);
-    for (uint64_t lane = c; lane < lanes; lane += columns) means[lane] = records[c].mean;
+struct Lanes {
+  using Count = std::conditional_t<sizeof(T) == 8, uint64_t, uint32_t>;
+
+  std::vector<double> sums, means, deviations;
+  std::vector<T> least, most;
+  std::vector<Count> finite;
+
+  explicit Lanes(uint64_t lanes)
+      : sums(lanes), means(lanes), deviations(lanes), least(lanes, kLargest), most(lanes, kSmallest), finite(lanes) {}
+
+  static constexpr bool kFloats = std::is_floating_point_v<T>;
+  static constexpr T kLargest = kFloats ? std::numeric_limits<T>::infinity() : std::numeric_limits<T>::max();
+  static constexpr T kSmallest = kFloats ? -std::numeric_limits<T>::infinity() : std::numeric_limits<T>::lowest();
+};
+
+#if defined(__x86_64__)
+#define FASTLOAD_WIDE __attribute__((target("avx2")))
+bool has_wide() { return __builtin_cpu_supports("avx2"); }
+#else
+#define FASTLOAD_WIDE
+bool has_wide() { return false; }
+#endif
+#define FASTLOAD_INLINE inline __attribute__((always_inline))
+
+// Whether values are finite, as masks of their bits: comparisons of floats, which may trap, would keep lanes apart.
+template <class T>
+struct Masks {
+  using Bits = typename Lanes<T>::Count;
+  static constexpr Bits kExponent = sizeof(T) == 8 ? static_cast<Bits>(0x7FF0000000000000) : Bits{0x7F800000};
+
+  static FASTLOAD_INLINE Bits bits_of(T value) {
+    Bits bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    return bits;
   }
-  const auto deviate = [&](const T* from, uint64_t n) {
-    double* sum = deviations.data();
-    const double* mean = means.data();
-    for (uint64_t i = 0; i < n; ++i) {
-      const double deviation = static_cast<double>(from[i]) - mean[i];
-      sum[i] += deviation * deviation;
+  static FASTLOAD_INLINE Bits finite(Bits bits) {
+    return (bits & kExponent) != kExponent ? static_cast<Bits>(~Bits{0}) : 0;
+  }
+};
+
+// kGaps: some values are NaN.
+template <class T, bool kGaps>
+FASTLOAD_INLINE void add_some(const T* from, uint64_t n, Lanes<T>& lanes) {
+  double* __restrict sums = lanes.sums.data();
+  T* __restrict least = lanes.least.data(), * __restrict most = lanes.most.data();
+  auto* __restrict finite = lanes.finite.data();
+  for (uint64_t i = 0; i < n; ++i) {
+    const T value = from[i];
+    least[i] = value < least[i] ? value : least[i];
+    most[i] = value > most[i] ? value : most[i];
+    if constexpr (kGaps) {
+      const auto bits = Masks<T>::bits_of(value), mask = Masks<T>::finite(bits), kept = bits & mask;
+      T finite_value;
+      std::memcpy(&finite_value, &kept, sizeof kept);
+      sums[i] += static_cast<double>(finite_value);
+      finite[i] -= mask;  // by -1
+    } else {
+      sums[i] += static_cast<double>(value);
     }
-  };
-  for (uint64_t s = 0; s < steps; ++s) deviate(values + s * lanes, lanes);
-  deviate(values + steps * lanes, rest);
-  for (uint64_t lane = 0; lane < lanes; ++lane) records[lane % columns].m2 += deviations[lane];
+  }
+}
+
+template <class T, bool kGaps>
+FASTLOAD_INLINE void deviate_some(const T* from, uint64_t n, Lanes<T>& lanes) {
+  double* __restrict deviations = lanes.deviations.data();
+  const double* __restrict means = lanes.means.data();
+  for (uint64_t i = 0; i < n; ++i) {
+    double deviation = static_cast<double>(from[i]) - means[i];
+    if constexpr (kGaps) {
+      const auto mask =
+          static_cast<std::make_signed_t<typename Lanes<T>::Count>>(Masks<T>::finite(Masks<T>::bits_of(from[i])));
+      uint64_t bits;
+      std::memcpy(&bits, &deviation, sizeof bits);
+      bits &= static_cast<uint64_t>(static_cast<int64_t>(mask));
+      std::memcpy(&deviation, &bits, sizeof bits);
+    }
+    deviations[i] += deviation * deviation;
+  }
+}
+
+// The whole of a chunk, added up (kDeviate: its deviations): lanes after lanes, and what is left.
+template <class T, bool kGaps, bool kDeviate>
+FASTLOAD_INLINE void pass_over(const T* values, uint64_t elements, Lanes<T>& lanes) {
+  const uint64_t wide = lanes.sums.size(), whole = elements / wide * wide;
+  for (uint64_t at = 0; at < elements; at += wide) {
+    const uint64_t n = at < whole ? wide : elements - whole;
+    if constexpr (kDeviate)
+      deviate_some<T, kGaps>(values + at, n, lanes);
+    else
+      add_some<T, kGaps>(values + at, n, lanes);
+  }
+}
+
+template <class T, bool kGaps, bool kDeviate>
+FASTLOAD_WIDE void wide_pass(const T* values, uint64_t elements, Lanes<T>& lanes) {
+  pass_over<T, kGaps, kDeviate>(values, elements, lanes);
+}
+
+template <class T, bool kGaps, bool kDeviate>
+void pass(const T* values, uint64_t elements, Lanes<T>& lanes) {
+  static const bool is_wide = has_wide();
+  if (is_wide)
+    wide_pass<T, kGaps, kDeviate>(values, elements, lanes);
+  else
+    pass_over<T, kGaps, kDeviate>(values, elements, lanes);
+}
+
+// False if there are gaps after all, or, with gaps, infinities.
+template <class T, bool kGaps>
+bool summarize_lanes(const T* values, uint64_t elements, uint64_t columns, StatRecord* records) {
+  const uint64_t copies = columns >= 16 ? 1 : (16 + columns - 1) / columns;  // independent sums for narrow fields
+  Lanes<T> lanes(columns * copies);
+  pass<T, kGaps, false>(values, elements, lanes);
+  const uint64_t per_column = elements / columns;
+  for (uint64_t c = 0; c < columns; ++c) {
+    StatRecord record;
+    double sum = 0;
+    T low = Lanes<T>::kLargest, high = Lanes<T>::kSmallest;
+    for (uint64_t lane = c; lane < lanes.sums.size(); lane += columns) {
+      sum += lanes.sums[lane];
+      low = std::min(low, lanes.least[lane]);
+      high = std::max(high, lanes.most[lane]);
+      record.count += lanes.finite[lane];
+    }
+    if (!kGaps && !std::isfinite(sum)) return false;  // a NaN or an infinity is among them, or the sum overflowed
+    if (!kGaps) record.count = per_column;
+    record.nans = per_column - record.count;
+    if (kGaps && (low == Lanes<T>::kSmallest || high == Lanes<T>::kLargest)) return false;
+    if (record.count) {
+      record.min_bits = to_bits(low);
+      record.max_bits = to_bits(high);
+    }
+    if (record.count) record.mean = sum / static_cast<double>(record.count);
+    for (uint64_t lane = c; lane < lanes.sums.size(); lane += columns) lanes.means[lane] = record.mean;
+    records[c] = record;
+  }
+  pass<T, kGaps, true>(values, elements, lanes);
+  for (uint64_t lane = 0; lane < lanes.sums.size(); ++lane) records[lane % columns].m2 += lanes.deviations[lane];
   return true;
+}
+
+template <class T>
+bool begins_with_gaps(const T* values, uint64_t elements) {
+  constexpr uint64_t kLooked = 1024;
+  return std::any_of(values, values + std::min(elements, kLooked), [](T value) { return value - value != T{0}; });
 }
 
 template <class T>
@@ -135,7 +236,15 @@ void summarize_values(const T* values, uint64_t rows, uint64_t row_elements, uin
                       StatRecord* records) {
   const uint64_t elements = rows * row_elements;
   const bool all_valid = !valid || std::find(valid, valid + rows, uint8_t{0}) == valid + rows;
-  if (all_valid && elements >= columns && elements > 0 && summarize_dense(values, elements, columns, records)) return;
+  if (all_valid && elements >= columns && elements > 0) {
+    if constexpr (std::is_floating_point_v<T>) {
+      if (!begins_with_gaps(values, elements) && summarize_lanes<T, false>(values, elements, columns, records)) return;
+      if (summarize_lanes<T, true>(values, elements, columns, records)) return;
+    } else {
+      summarize_lanes<T, false>(values, elements, columns, records);
+      return;
+    }
+  }
   summarize_general(values, rows, row_elements, columns, valid, records);
 }
 
@@ -259,6 +368,21 @@ void summarize(const FieldSpec& field, uint64_t rows, const uint8_t* values, con
   const uint64_t row_elements = field.row_bytes() / field.element_bytes();
   with_values(field.dtype, values, rows * row_elements,
               [&](const auto* typed) { summarize_values(typed, rows, row_elements, columns, valid, records); });
+}
+
+std::vector<StatRecord> summarize_array(const FieldSpec& field, uint64_t rows, const uint8_t* values,
+                                        unsigned threads) {
+  constexpr uint64_t kBlockBytes = uint64_t{512} << 10;  // read twice, the second time from the caches
+  const uint64_t columns = field.stat_columns(), row_bytes = std::max<uint64_t>(1, field.row_bytes());
+  const uint64_t block_rows = std::max<uint64_t>(1, kBlockBytes / row_bytes);
+  Stretches stretches(rows, block_rows);
+  std::vector<StatRecord> records(stretches.number() * columns);
+  in_threads(std::min<uint64_t>(threads, stretches.number()), [&] {
+    for (uint64_t begin, end; stretches.next(&begin, &end);)
+      summarize(field, end - begin, values + begin * row_bytes, nullptr, nullptr,
+                &records[begin / block_rows * columns]);
+  });
+  return records;
 }
 
 bool count_classes(const FieldSpec& field, uint64_t rows, const uint8_t* values, const uint8_t* valid,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "layout.h"
 
@@ -12,6 +13,9 @@ namespace fastload {
 // only and are computed in two passes in double (relative error near 1e-16 times the number of rows of a block).
 void summarize(const FieldSpec& field, uint64_t rows, const uint8_t* values, const uint32_t* offsets,
                const uint8_t* valid, StatRecord* records);
+
+// The same of an array in memory, a few rows at a time, in `threads` threads: [block][column].
+std::vector<StatRecord> summarize_array(const FieldSpec& field, uint64_t rows, const uint8_t* values, unsigned threads);
 
 // Counts the values of a scalar integer, boolean or categories field of one block into `counts`, ascending; false (and
 // no more use) when there are more than kMaxClasses of them.

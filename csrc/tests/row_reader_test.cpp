@@ -108,7 +108,7 @@ TEST(a_batch_too_large_for_any_memory_is_no_small_batch) {
   const std::vector<FieldSpec> fields = {field("x", Dtype::uint8, {1 << 27})};
   bool refused = false;
   try {
-    BatchBuilder(fields, uint64_t{1} << 37, 1, padded(true), *pool);  // 2^64 bytes
+    BatchBuilder(BatchColumns::as_they_are(fields), 0, uint64_t{1} << 37, 1, padded(true), *pool);  // 2^64 bytes
   } catch (const std::bad_alloc&) {
     refused = true;
   }

@@ -132,15 +132,18 @@ class RowAccess:
         padding: list[Entry] | bool = True,
         reader: _core.RowReader | None = None,
         costs: _core.ReadCosts | None = None,
+        columns: _core.BatchColumns | None = None,
+        draw_key: int = 0,
     ) -> list[tuple[Any, Any, Any, Any]]:
         """The engine's parts of the rows asked for, in that order (see ``block.batch``, ``block.padding``). reader : one
-        over this source, to be used instead of the small one every data set has. costs : what it takes is added to them."""
+        over this source, to be used instead of the small one every data set has. costs : what it takes is added to them.
+        columns, draw_key : what is made of the rows (see csrc/core/transform.h)."""
         rows = np.asarray(rows, np.int64)
         if rows.size and (rows.min() < -self.num_rows or rows.max() >= self.num_rows):
             worst = int(rows.max() if rows.max() >= self.num_rows else rows.min())
             raise RowIndexError(f"row {worst} was asked for; rows are numbered 0 to {self.num_rows - 1}")
         return (reader or self._row_reader()).read(
-            np.where(rows < 0, rows + self.num_rows, rows).astype(np.uint64), padding, costs
+            np.where(rows < 0, rows + self.num_rows, rows).astype(np.uint64), padding, costs, columns, draw_key
         )
 
     def __getitem__(self, index: Any) -> Any:

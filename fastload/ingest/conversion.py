@@ -18,15 +18,15 @@ import numpy as np
 from fastload.block.dataset import Dataset
 from fastload.block.writer import Writer
 from fastload.errors import ArgumentError, ExistsError, IngestError
+from fastload.ingest.changes import Changes
 from fastload.ingest.columns import Data, FitError, fit_column, pack_columns, take_rows
-from fastload.ingest.decisions import EARLY_BYTES, FIRST_LOOK_BYTES, Chunk, Decisions, check_dtypes
+from fastload.ingest.decisions import ALL, EARLY_BYTES, FIRST_LOOK_BYTES, Chunk, Decisions, check_dtypes
+from fastload.ingest.joined import JoinedReader
 from fastload.ingest.progress import Progress, ProgressState, show_progress
 from fastload.ingest.sources import Reader, SourceOptions, open_source
 from fastload.ingest.summary import ConvertSummary, FieldSummary, Tally
 from fastload.plan.split import check_fractions, split_keys, split_rows
 from fastload.schema import Field, Schema
-
-ALL = "all"  # the name of the only part where no split was asked for
 
 
 def convert(
@@ -50,9 +50,12 @@ def convert(
     delimiter: str | None = None,
     encoding: str = "utf-8",
     on_bad_rows: str = "raise",
+    image_mode: str = "RGB",
+    image_size: tuple[int, int] | None = None,
+    transform: Mapping[str, Any] | None = None,
     progress: bool | Callable[[ProgressState], None] | None = None,
 ) -> ConvertSummary:
-    """Convert a table, arrays or a data set into a fastload data set, streaming, in bounded memory.
+    """Convert a table, arrays, images or a data set into a fastload data set, streaming, in bounded memory.
 
     Types are those of the source. In a CSV they are inferred; text becomes categories where at most
     `max_categories` values are distinct and (over the first 8 MiB) each comes twice on average, else
@@ -61,13 +64,19 @@ def convert(
     as one field per member. A field is nullable only if values are missing: that is known from statistics, or
     found while reading (``ingest/decisions.py`` says how).
 
+    Images become `image`, uint8 [height, width, channels], and `label`: the class by the folder they lie in,
+    as torchvision's ImageFolder has it, or the label in CIFAR's and MNIST's files. A folder that holds train
+    and test (CIFAR's, MNIST's, or images in train/<class>/ and test/<class>/) becomes a data set for each:
+    ``name.train.fl`` and ``name.test.fl``. Labels are categories where their names are known.
+
     Parameters
     ----------
     source
-        Path of a .csv or .tsv (also .gz, .zip), .parquet, .arrow / .feather / .ipc, .npy or .npz file; a
-        folder of files of one kind, or a list of paths; a dict of arrays, tensors, lists or .npy paths; a
-        table in memory (pyarrow, pandas, polars); a fastload Dataset; or any map-style data set, torch's
-        among them.
+        Path of a .csv or .tsv (also .gz, .zip), .parquet, .arrow / .feather / .ipc, .npy or .npz file, of an
+        image, of CIFAR's .bin or MNIST's idx file (also .gz); a folder of files of one kind, or a list of
+        paths; a dict of arrays, tensors, lists or .npy paths; a table in memory (pyarrow, pandas, polars); a
+        fastload Dataset; or any map-style data set, torch's among them. In a folder, names that begin with
+        "." or "_" are passed over.
     destination : path
         Folder to write, by habit ``name.fl``. With a split, ``name.train.fl`` and so on beside it.
     columns : names, optional
@@ -92,10 +101,20 @@ def convert(
         As for ``fastload.Writer``. num_workers counts threads.
     max_categories : int
         Text with more distinct values is stored as strings.
-    null_values, delimiter, encoding, on_bad_rows
+    null_values, delimiter, encoding
         For CSV: words that mean "missing" beside the empty cell (by default NA, NaN, null and the like,
-        unless quoted); the character between cells; the file's encoding; and what to do with rows that cannot
-        be read: "raise", or "skip", which leaves them out and counts them.
+        unless quoted); the character between cells; and the file's encoding.
+    on_bad_rows
+        For CSV and image files: what to do with rows that cannot be read: "raise", or "skip", which leaves
+        them out and counts them.
+    image_mode : {"RGB", "L", "bytes"}
+        For image files: decoded to three channels or a grey one, upright, without transparency (the first
+        frame of an animation); or each file's bytes as they are, in a field of dtype bytes.
+    image_size : (height, width), optional
+        Resize all images to this (bilinear). Otherwise all must have one size.
+    transform : dict of field names to transforms or lists of them, optional
+        What is stored of a field instead, for good (``fastload.Normalize`` and its like). Random ones belong in the loader.
+        Nothing is known of the source before it is read, so they must be fitted, unless it is a fastload Dataset.
     progress : bool or function, optional
         None shows a bar where stderr is a terminal; a function is called with a ``ProgressState``.
 
@@ -113,7 +132,7 @@ def convert(
     ExistsError
         The destination exists and `overwrite` is False.
     MissingExtraError
-        The source needs pyarrow, which is not installed.
+        The source needs pyarrow or Pillow, which is not installed.
 
     Nothing is left behind unless the conversion ends well, Ctrl-C included.
 
@@ -133,18 +152,26 @@ def convert(
         encoding=encoding,
         null_values=None if null_values is None else tuple(null_values),
         on_bad_rows=on_bad_rows,
+        image_mode=image_mode,
+        image_size=image_size,
     )
     wanted = check_dtypes(dtypes)
     if not isinstance(max_categories, int) or max_categories < 0:
         raise ArgumentError(f"max_categories must be an integer of at least 0, got {max_categories!r}")
-    parts = _parts(Path(destination), split, split_key)
-    _check_apart(source, parts.values())
+    _check_split(split, split_key)
     packs = {name: tuple(members) for name, members in (pack or {}).items()}
     source_dtypes = {name: dtype for name, dtype in wanted.items() if name not in packs}
     reader = open_source(source, options, source_dtypes, max_categories)
+    if isinstance(source, Dataset):
+        changes = Changes(transform, source)
+    else:
+        changes = Changes(transform)
+    parts = _parts(Path(destination), reader, split)
+    _check_apart(source, parts.values())
     layout = Layout.plan(reader, columns, wanted, packs, split_key)
     reader.choose(layout.read)
-    job = _Job(reader, layout, parts, split, split_key, seed)
+    changes.check(layout.fields)
+    job = _Job(reader, layout, changes, parts, split, split_key, seed)
     writer_options = {
         "codec": codec,
         "block_bytes": block_bytes,
@@ -226,12 +253,13 @@ class _Job:
         self,
         reader: Reader,
         layout: Layout,
+        changes: Changes,
         parts: dict[str, Path],
         split: Mapping[str, float] | None,
         split_key: str | None,
         seed: int,
     ) -> None:
-        self._reader, self._layout, self._parts = reader, layout, parts
+        self._reader, self._layout, self._changes, self._parts = reader, layout, changes, parts
         self._split, self._split_key, self._seed = split, split_key, seed
         self._notes: list[str] = []
         self._seen_bytes = 0
@@ -274,10 +302,11 @@ class _Job:
             return None
         schema = self._schema(decisions)
         try:
-            with _writers(self._parts, schema, writer_options) as writers:
+            with _writers(self._parts, self._changes.of_schema(schema), writer_options) as writers:
                 row = 0
                 for chunk in chain(_drained(head), self._learned(chunks, decisions)):
-                    self._write(chunk, self._fit(chunk, decisions, schema, tally), row, writers)
+                    columns = self._changes.of_columns(self._fit(chunk, decisions, schema, tally), row)
+                    self._write(chunk, columns, row, writers)
                     row += chunk.num_rows
                 written = {name: writer.num_rows for name, writer in writers.items()}
                 self._refuse_empty_parts(written)
@@ -299,7 +328,7 @@ class _Job:
     def _write(self, chunk: Chunk, columns: dict[str, Data], row: int, writers: dict[str, Writer]) -> None:
         """Append a chunk, whose first row is number `row` of those kept, to the parts its rows belong to."""
         if self._split is None:
-            writers[ALL].append(columns)
+            writers[chunk.part].append(columns)
             return
         places = self._places(chunk, row)
         for place, writer in enumerate(writers.values()):
@@ -367,9 +396,9 @@ class _Job:
         for name, rows in written.items():
             if rows == 0:
                 total = sum(written.values())
+                remedy = "give it a larger share, or change seed" if self._split else "convert the others by themselves"
                 raise IngestError(
-                    f"every part of a split must get rows; {name!r} got none of {total:,}: "
-                    f"give it a larger share, or change seed",
+                    f"every part of a split must get rows; {name!r} got none of {total:,}: {remedy}",
                     path=self.path,
                 )
 
@@ -440,16 +469,27 @@ def _drained(chunks: list[Chunk]) -> Iterator[Chunk]:
         yield chunks.pop()
 
 
-def _parts(destination: Path, split: Mapping[str, float] | None, split_key: str | None) -> dict[str, Path]:
+def _check_split(split: Mapping[str, float] | None, split_key: str | None) -> None:
+    if split is not None:
+        check_fractions(split)
+    elif split_key is not None:
+        raise ArgumentError("split_key has no meaning without split; add split={'train': 0.8, 'test': 0.2}, say")
+
+
+def _parts(destination: Path, reader: Reader, split: Mapping[str, float] | None) -> dict[str, Path]:
     """{part: folder}: flights.fl -> flights.train.fl, flights.test.fl."""
-    if split is None:
-        if split_key is not None:
-            raise ArgumentError("split_key has no meaning without split; add split={'train': 0.8, 'test': 0.2}, say")
+    own_parts = reader.parts if isinstance(reader, JoinedReader) else ()
+    if own_parts and split is not None:
+        raise ArgumentError(
+            f"split has no meaning for a source that is divided into {' and '.join(own_parts)} already; give the "
+            f"files or the folder of one of them to split it"
+        )
+    names = own_parts or split
+    if not names:
         return {ALL: destination}
-    check_fractions(split)
     if destination.suffix == ".fl":
-        return {name: destination.with_name(f"{destination.stem}.{name}.fl") for name in split}
-    return {name: destination.with_name(f"{destination.name}.{name}") for name in split}
+        return {name: destination.with_name(f"{destination.stem}.{name}.fl") for name in names}
+    return {name: destination.with_name(f"{destination.name}.{name}") for name in names}
 
 
 def _check_apart(source: Any, destinations: Iterable[Path]) -> None:

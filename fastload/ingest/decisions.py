@@ -23,6 +23,7 @@ from fastload.schema import DTYPES, Field
 FIRST_LOOK_BYTES = 8 << 20
 EARLY_BYTES = 64 << 20
 TIME_UNITS = ("s", "ms", "us", "ns")
+ALL = "all"  # the name of the only part where a source is not divided
 
 
 @dataclass
@@ -32,6 +33,7 @@ class Chunk:
     path, first_row : the file they are from and the number of their first row in it (0-based).
     rows : their numbers one by one, where some between were refused; else None.
     bytes_read : how far the reader has come in the source, in bytes (of all files).
+    part : the one they belong to, where the source itself is divided (``JoinedReader``).
     """
 
     columns: dict[str, Column]
@@ -40,6 +42,7 @@ class Chunk:
     bytes_read: int
     path: Path | None = None
     rows: np.ndarray | None = None
+    part: str = ALL
 
     @property
     def size_bytes(self) -> int:

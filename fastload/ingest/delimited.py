@@ -53,8 +53,6 @@ class CsvReader:
         on_bad_rows: str = "raise",
         max_categories: int,
     ) -> None:
-        if on_bad_rows not in ("raise", "skip"):
-            raise ArgumentError(f'on_bad_rows must be "raise" or "skip", got {on_bad_rows!r}')
         if delimiter is not None and not (isinstance(delimiter, str) and len(delimiter) == 1 and delimiter.isascii()):
             raise ArgumentError(f"a delimiter is one ASCII character, got {delimiter!r}")
         try:

@@ -1,7 +1,8 @@
-"""Which reader serves which source. pyarrow is imported only where the source needs it."""
+"""Which reader serves which source. pyarrow and Pillow are imported only where the source needs them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from os import PathLike
@@ -11,8 +12,14 @@ from typing import Any, Protocol
 from fastload.block.dataset import Dataset
 from fastload.errors import ArgumentError, IngestError
 from fastload.ingest.arrays import ArraysReader, sources_of_mapping
+from fastload.ingest.cifar import CIFAR_10, CIFAR_100, Records, record_files, record_readers
 from fastload.ingest.columns import Column
 from fastload.ingest.decisions import Chunk, Decisions
+from fastload.ingest.idx import NAME as IDX_NAME
+from fastload.ingest.idx import idx_readers
+from fastload.ingest.images import EXTENSIONS as IMAGES
+from fastload.ingest.images import ImageOptions, image_readers
+from fastload.ingest.joined import JoinedReader
 from fastload.ingest.npy import npy_sources, npz_sources
 from fastload.ingest.samples import SamplesReader
 from fastload.ingest.summary import Tally
@@ -20,7 +27,7 @@ from fastload.ingest.summary import Tally
 CSV = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".csv.zip", ".tsv.zip")
 PARQUET = (".parquet", ".pq")
 ARROW = (".arrow", ".feather", ".ipc", ".arrows")
-SUPPORTED = (*CSV, *PARQUET, *ARROW, ".npy", ".npz")
+SUPPORTED = (*CSV, *PARQUET, *ARROW, ".npy", ".npz", *IMAGES)
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,12 @@ class SourceOptions:
     encoding: str = "utf-8"
     null_values: tuple[str, ...] | None = None
     on_bad_rows: str = "raise"
+    image_mode: str = "RGB"
+    image_size: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.on_bad_rows not in ("raise", "skip"):
+            raise ArgumentError(f'on_bad_rows must be "raise" or "skip", got {self.on_bad_rows!r}')
 
     def refuse_all_but(self, allowed: Iterable[str], kind: str) -> None:
         for field in fields(self):
@@ -133,18 +146,23 @@ class DatasetReader:
 def _open_paths(
     paths: list[Path], root: Path | None, options: SourceOptions, wanted: dict[str, str], max_categories: int
 ) -> Reader:
-    kinds = {_kind_of(path) for path in paths}
-    if len(kinds) > 1:
+    paths = record_files(paths)
+    kinds = [_kind_of(path) for path in paths]
+    known = set(kinds) - {None}
+    if len(known) > 1:
         raise IngestError(
-            f"all files of a source must be of one kind; found {', '.join(sorted(kinds))}",
+            f"all files of a source must be of one kind; found {', '.join(sorted(known))}",
             path=root or paths[0],
         )
-    return _OPENERS[kinds.pop()](paths, root, options, wanted, max_categories)
+    if None in kinds and known != {"images"}:  # among images the reader says so, or skips it
+        raise _unknown_kind(paths[kinds.index(None)])
+    return _OPENERS[known.pop()](paths, root, options, wanted, max_categories)
 
 
 def _open_csv(
     paths: list[Path], root: Path | None, options: SourceOptions, wanted: dict[str, str], max_categories: int
 ) -> Reader:
+    options.refuse_all_but(("names", "delimiter", "encoding", "null_values", "on_bad_rows"), "CSV")
     from fastload.ingest.delimited import CsvReader
 
     return CsvReader(
@@ -188,16 +206,40 @@ def _open_npz(paths: list[Path], root: Path | None, options: SourceOptions, *_: 
     return ArraysReader("npz", npz_sources(paths[0]), paths)
 
 
+def _open_images(paths: list[Path], root: Path | None, options: SourceOptions, *_: object) -> Reader:
+    options.refuse_all_but(("on_bad_rows", "image_mode", "image_size"), "image files")
+    image_options = ImageOptions(options.image_mode, options.image_size, skips_bad=options.on_bad_rows == "skip")
+    return JoinedReader(image_readers(paths, root, image_options))
+
+
+def _open_cifar(records: Records) -> Callable[..., Reader]:
+    def open_records(paths: list[Path], root: Path | None, options: SourceOptions, *_: object) -> Reader:
+        options.refuse_all_but((), f"files of {records.kind}")
+        return JoinedReader(record_readers(paths, records, divide=root is not None))
+
+    return open_records
+
+
+def _open_idx(paths: list[Path], root: Path | None, options: SourceOptions, *_: object) -> Reader:
+    options.refuse_all_but((), "idx files")
+    return JoinedReader(idx_readers(paths, divide=root is not None))
+
+
 _OPENERS: dict[str, Callable[..., Reader]] = {
     "CSV": _open_csv,
     "Parquet": _open_parquet,
     "Arrow": _open_arrow,
     "npy": _open_npy,
     "npz": _open_npz,
+    "images": _open_images,
+    "idx": _open_idx,
+    "CIFAR-10": _open_cifar(CIFAR_10),
+    "CIFAR-100": _open_cifar(CIFAR_100),
 }
 
 
-def _kind_of(path: Path) -> str:
+def _kind_of(path: Path) -> str | None:
+    """By its name; None where that says nothing."""
     name = path.name.lower()
     for kind, endings in (
         ("CSV", CSV),
@@ -205,11 +247,26 @@ def _kind_of(path: Path) -> str:
         ("Arrow", ARROW),
         ("npy", (".npy",)),
         ("npz", (".npz",)),
+        ("images", IMAGES),
     ):
         if name.endswith(endings):
             return kind
-    raise IngestError(
-        f"the file's extension must be one of {', '.join(SUPPORTED)}; found {path.suffix or 'none'!r}",
+    for kind, pattern in (("idx", IDX_NAME), (CIFAR_10.kind, CIFAR_10.name), (CIFAR_100.kind, CIFAR_100.name)):
+        if pattern.fullmatch(path.name):
+            return kind
+    return None
+
+
+def _unknown_kind(path: Path) -> IngestError:
+    if re.fullmatch(r"data_batch_\d|test_batch|batches\.meta", path.name):
+        return IngestError(
+            "CIFAR's Python version holds pickles, which are never read here; get the binary version, or give "
+            "torchvision's data set itself",
+            path=path,
+        )
+    return IngestError(
+        f"the file's extension must be one of {', '.join(SUPPORTED)}, or its name one of CIFAR's .bin or MNIST's "
+        f"idx files; found {path.suffix or 'none'!r}",
         path=path,
     )
 

@@ -33,6 +33,8 @@ class Assembler:
         Dict rows say which of them only fill up the last batch, as ``is_padding``.
     seeds : (seed, epoch) or None
         Dict rows bring a number to draw from, as ``sample_seed``.
+    function : callable or None
+        Makes something else of each batch.
     pins : bool
         Batches go to pinned memory.
     """
@@ -47,6 +49,7 @@ class Assembler:
         masks: Mapping[str, bool],
         marks_repeated: bool,
         seeds: tuple[int, int] | None,
+        function: Callable[[Any], Any] | None,
         pins: bool,
     ) -> None:
         self._schema, self._as_tuple = schema, as_tuple
@@ -54,11 +57,12 @@ class Assembler:
         self._tensors = tensors
         self._marks_repeated = marks_repeated
         self._seeds = seeds
+        self._function = function
         self._pins = pins
         self._columns = batch_maker(schema, as_list=as_tuple, masks=masks)
         self._name_columns = column_namer(schema)
-        self.collating_since: float | None = None  # by time.perf_counter(), where there is a collate_fn
-        self._plain = not (collate_fn or marks_repeated or seeds or pins)
+        self.python_since: float | None = None  # by time.perf_counter(), where functions of the user's are called
+        self._plain = not (collate_fn or marks_repeated or seeds or function or pins)
 
     def __call__(self, parts: Parts, numbers: np.ndarray | None, repeated: int) -> Any:
         """numbers : of the rows, where seeds are asked for. repeated : so many rows at the end only fill up."""
@@ -69,10 +73,13 @@ class Assembler:
             batch = self._columns(parts)
             for name, column in extra.items():
                 batch[name] = torch.from_numpy(column)
+            self.python_since = time.perf_counter() if self._function else None
         else:
             samples = self._samples(parts, extra)
-            self.collating_since = time.perf_counter()
+            self.python_since = time.perf_counter()
             batch = self._collate(samples)
+        if self._function is not None:
+            batch = self._function(batch)
         return pin_memory(batch) if self._pins else batch
 
     def _extra(self, parts: Parts, numbers: np.ndarray | None, repeated: int) -> dict[str, np.ndarray]:

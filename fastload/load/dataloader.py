@@ -25,7 +25,9 @@ from fastload.load.passes import Key, Pass
 from fastload.load.serving import Serving, is_plan, serving_of
 from fastload.load.skipping import OnError, SkippedRow, check_on_error
 from fastload.load.sources import to_rows
+from fastload.load.transforming import Arrival, asked_of, on_arrival
 from fastload.plan.random import row_keys
+from fastload.transform.recipe import recipe_of
 
 _T_co = TypeVar("_T_co", covariant=True)
 
@@ -89,6 +91,10 @@ class DataLoader(TorchDataLoader[_T_co]):
         the right, to the longest row of the batch.
     packing : Packing, keyword only
         Rows of a variable-length field are packed whole into rows of a fixed length instead.
+    transform : dict of field names to transforms, or callable, keyword only
+        What is done to fields before they are a batch. ``fastload.Normalize`` and its like, or lists of them, run compiled in
+        the engine's threads, and draw by (seed, epoch, row); a function for a field gets its tensor, one for all the batch,
+        and runs in Python, which ``stats()`` shows. Fields of tuples are named "0", "1", ...
     sample_seeds : bool, keyword only
         Adds ``batch["sample_seed"]``, int64, a number for each row that is a function of (seed, epoch, row) and of nothing
         else: what is drawn from it is the same for any number of threads, ranks and batches.
@@ -139,6 +145,7 @@ class DataLoader(TorchDataLoader[_T_co]):
         lanes: int | None = None,
         padding: Padding | Mapping[str, Padding] | None = None,
         packing: Packing | None = None,
+        transform: Mapping[str, Any] | Callable[[Any], Any] | None = None,
         sample_seeds: bool = False,
         on_error: str = "raise",
         skip_limit: int = 1000,
@@ -154,6 +161,7 @@ class DataLoader(TorchDataLoader[_T_co]):
             _refuse_where_torch_serves(
                 padding=padding,
                 packing=packing,
+                transform=transform,
                 sample_seeds=sample_seeds or None,
                 rank=rank,
                 lanes=lanes,
@@ -202,13 +210,22 @@ class DataLoader(TorchDataLoader[_T_co]):
         self.rank, self.world_size, self.ends = rank, world_size, ends
         self.lanes = lanes
         self.padding, self.packing = padding, packing
+        self.transform = transform
         self.sample_seeds = sample_seeds
         self.on_error, self.skip_limit = on_error, skip_limit
         self.device = device
         self.prefetch_factor = prefetch_factor  # as it was asked
         self._epoch = 0
         self._rows = rows if native else None
-        self._serving: Serving | None = serving_of(rows, self.batch_sampler, packing) if native else None
+        self._asked = asked_of(transform)
+        self._serving: Serving | None = None
+        self._arriving: dict[str, Any] = {}  # fields that are transformed on the device
+        if native:
+            recipe = recipe_of(self._asked.kernels, rows)
+            in_python = rows.as_tuple or self._collates() or self._asked.whole is not None  # wants them done before
+            if self._mover is not None and self._mover.computes and not in_python:
+                recipe, self._arriving = on_arrival(recipe, rows)
+            self._serving = serving_of(rows, self.batch_sampler, packing, recipe)
         self._last: Pass | None = None
         self._resume: dict[str, Any] | None = None  # a state that was loaded and not yet begun from
         self._adopted_lanes: int | None = None
@@ -233,6 +250,12 @@ class DataLoader(TorchDataLoader[_T_co]):
             padding_entries(schema, self.padding)
         if self.packing is not None and (as_tuple or self.sample_seeds or self.on_error == "skip"):
             raise ArgumentError("packing is for rows that are dicts, and excludes sample_seeds and on_error='skip'")
+        if self._asked.functions and (as_tuple or self._collates()):
+            raise ArgumentError(
+                "a function for one field needs batches that are dicts, and no collate_fn: give one function for the whole batch"
+            )
+        if self.transform is not None and self.packing is not None:
+            raise ArgumentError("transform and packing exclude each other")
         if self.sample_seeds and (as_tuple or not self._serving.deals):
             raise ArgumentError("sample_seeds need rows that are dicts, in an order that fastload makes")
         added = [SEEDS] * self.sample_seeds + [REPEATED] * self._marks_repeated()
@@ -303,6 +326,12 @@ class DataLoader(TorchDataLoader[_T_co]):
         if sampler is not None:
             return Share(sampler.rank, sampler.num_replicas, "drop" if sampler.drop_last else self.ends)
         return Share() if self.rank is None else Share(self.rank, self.world_size, self.ends)
+
+    def _draw_seed(self, key: Key) -> int:
+        """Of what is drawn for a row: that of the order, where it has one."""
+        if self._serving.deals and self._serving.shuffles:
+            return key.seed
+        return (self.seed or 0) & (1 << 64) - 1
 
     def _has_own_seed(self) -> bool:
         return self.seed is not None or type(self._dealing_sampler()) is DistributedSampler
@@ -377,7 +406,7 @@ class DataLoader(TorchDataLoader[_T_co]):
         """A pass, and its batches where they are wanted."""
         self._last = batches = self._serving.begin(self, key, self._share(), self._assembler(key))
         if self._mover is not None:
-            batches = DeviceBatches(batches, self._mover)
+            batches = DeviceBatches(batches, self._mover, self._arrival())
             self._last.moved = batches.moved
         return self._last, batches
 
@@ -403,9 +432,18 @@ class DataLoader(TorchDataLoader[_T_co]):
             tensors=self.dataset is not rows,
             masks=masked_fields(schema, self.padding) if self.padding is not None else {},
             marks_repeated=self._marks_repeated(),
-            seeds=(key.seed, key.epoch) if self.sample_seeds else None,
+            seeds=(self._draw_seed(key), key.epoch) if self._gives_seeds() else None,
+            function=self._asked.call if self._asked.calls_python else None,
             pins=self._pins(),
         )
+
+    def _gives_seeds(self) -> bool:
+        return self.sample_seeds or any(call.draws for calls, _ in self._arriving.values() for call in calls)
+
+    def _arrival(self) -> Arrival | None:
+        if not self._arriving:
+            return None
+        return Arrival(self._arriving, SEEDS if self._gives_seeds() else None, self.sample_seeds)
 
     def _marks_repeated(self) -> bool:
         share = self._share()
@@ -590,7 +628,7 @@ class DataLoader(TorchDataLoader[_T_co]):
             "epoch": key.epoch,
             "rows": rows,
             "blocks": sorted(places),
-            "sample_seeds": row_keys(key.seed, key.epoch, rows).view(np.int64),
+            "sample_seeds": row_keys(self._draw_seed(key), key.epoch, rows).view(np.int64),
         }
 
     def _serving_of_latest_pass(self) -> Serving:

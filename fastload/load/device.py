@@ -12,6 +12,9 @@ import torch
 from torch.utils._pytree import tree_map
 
 from fastload.errors import ArgumentError
+from fastload.kernels import cuda_kernels
+from fastload.kernels.calls import Call
+from fastload.load.transforming import Arrival
 
 
 class Event(Protocol):
@@ -20,7 +23,10 @@ class Event(Protocol):
 
 
 class Mover(Protocol):
-    """The four operations that bring tensors to a device; `mover_for` gives the form for a device."""
+    """The four operations that bring tensors to a device, and one that works on them there; `mover_for` gives the form for a
+    device."""
+
+    computes: bool  # whether `run` is to be asked; else transforms are done before the copy
 
     def pin(self, tensor: torch.Tensor) -> torch.Tensor:
         """The same values in memory that the device reads by itself; the tensor as it is if it lies there."""
@@ -28,8 +34,11 @@ class Mover(Protocol):
     def copy(self, pinned: torch.Tensor) -> torch.Tensor:
         """A tensor on the device, filled some time before the next event. `pinned` must stay as it is until then."""
 
+    def run(self, calls: Sequence[Call], values: torch.Tensor, keys: torch.Tensor | None) -> torch.Tensor:
+        """What the calls make of a copy: another tensor on the device, filled some time before the next event."""
+
     def record(self) -> Event:
-        """The point of the side stream after all copies so far."""
+        """The point of the side stream after all copies, and all work on them, so far."""
 
     def wait(self, event: Event, tensors: Sequence[torch.Tensor]) -> None:
         """Work that the caller's current stream gets from now on begins after `event`; the host goes on. `tensors`, the
@@ -39,6 +48,8 @@ class Mover(Protocol):
 class CudaMover:
     """Copies on a `stream` of its own, beside the one the step runs on. Kept, it uses its device memory again: torch
     caches memory by the stream that asked for it."""
+
+    computes = True
 
     def __init__(self, device: str | torch.device) -> None:
         self.stream = torch.cuda.Stream(device)
@@ -50,6 +61,10 @@ class CudaMover:
     def copy(self, pinned: torch.Tensor) -> torch.Tensor:
         with torch.cuda.stream(self.stream):
             return pinned.to(self.device, non_blocking=True)
+
+    def run(self, calls: Sequence[Call], values: torch.Tensor, keys: torch.Tensor | None) -> torch.Tensor:
+        with torch.cuda.stream(self.stream):
+            return cuda_kernels().run(list(calls), values, keys, stream=self.stream.cuda_stream)
 
     def record(self) -> torch.cuda.Event:
         event = torch.cuda.Event(blocking=True)  # a host that waits for it sleeps, and leaves its core to the loader
@@ -66,11 +81,16 @@ class CudaMover:
 class CpuMover:
     """Tensors pass as they are, and there is nothing to wait for."""
 
+    computes = False
+
     def pin(self, tensor: torch.Tensor) -> torch.Tensor:
         return tensor
 
     def copy(self, pinned: torch.Tensor) -> torch.Tensor:
         return pinned
+
+    def run(self, calls: Sequence[Call], values: torch.Tensor, keys: torch.Tensor | None) -> torch.Tensor:
+        raise NotImplementedError("transforms for the CPU are done before")
 
     def record(self) -> Event:
         return _PassedEvent()
@@ -149,6 +169,8 @@ class DeviceBatches:
         Tensors that it has pinned itself are read where they lie and must not be written to afterwards.
     mover : Mover
         See `mover_for`.
+    arrival : Arrival, optional
+        What is done to fields there.
 
     Examples
     --------
@@ -157,11 +179,11 @@ class DeviceBatches:
     ({'x': tensor([0., 0.]), 'name': 'a'}, 1)
     """
 
-    def __init__(self, batches: Iterator[Any], mover: Mover) -> None:
+    def __init__(self, batches: Iterator[Any], mover: Mover, arrival: Arrival | None = None) -> None:
         self._batches = batches
         self._is_ready: Callable[[], bool] = getattr(batches, "is_ready", lambda: True)
         self._note_ahead: Callable[[], None] = getattr(batches, "note_ahead", lambda: None)
-        self._mover = mover
+        self._mover, self._arrival = mover, arrival
         self._coming: _Moving | Exception | None = None  # what the next call gives, if that is known
         self._handed_out: _Moving | None = None
         self.moved = Moved()
@@ -216,7 +238,10 @@ class DeviceBatches:
             return tensors[-1]
 
         try:
-            moving = _Moving(_map_tensors(move, batch), tensors, pinned, self._mover.record())
+            batch = _map_tensors(move, batch)
+            if self._arrival is not None:
+                tensors += self._arrival.transform(batch, self._mover.run)
+            moving = _Moving(batch, tensors, pinned, self._mover.record())
             self.moved.copy_s += time.perf_counter() - started_at
             return moving
         except BaseException:

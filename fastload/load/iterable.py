@@ -16,6 +16,9 @@ from fastload.block.threads import default_threads
 from fastload.errors import ArgumentError
 from fastload.load.convert import batch_maker
 from fastload.load.serving import PREFETCH_BYTES
+from fastload.load.transforming import asked_of, batch_columns
+from fastload.plan.random import ROW_KEYS, stream_key
+from fastload.transform.recipe import recipe_of
 
 
 class IterableDataset(TorchIterableDataset):
@@ -33,6 +36,8 @@ class IterableDataset(TorchIterableDataset):
         With it, pass e (counted by this object, or set by ``set_epoch``) is shuffled by (seed, e). Without it a seed is
         drawn per pass from torch's global generator, the same for all workers of a DataLoader.
     drop_last : bool
+    transform : dict of field names to transforms, or callable, optional
+        As for ``fastload.DataLoader``.
     memory_bytes : int
         Budget for decoded blocks, of each process.
     num_workers : int, optional
@@ -59,6 +64,7 @@ class IterableDataset(TorchIterableDataset):
         shuffle: bool = False,
         seed: int | None = None,
         drop_last: bool = False,
+        transform: Any = None,
         memory_bytes: int = 1 << 30,
         num_workers: int | None = None,
     ) -> None:
@@ -69,6 +75,9 @@ class IterableDataset(TorchIterableDataset):
         self.shuffle = shuffle
         self.seed = seed
         self.drop_last = drop_last
+        self.transform = transform
+        self._asked = asked_of(transform)
+        self._recipe = recipe_of(self._asked.kernels, self.dataset)
         self.memory_bytes = memory_bytes
         self.num_workers = num_workers
         self.epoch = 0
@@ -86,16 +95,18 @@ class IterableDataset(TorchIterableDataset):
             seed = info.seed - info.id if info is not None else int(torch.empty((), dtype=torch.int64).random_().item())
         threads = max(1, default_threads() // workers) if self.num_workers is None else self.num_workers
         engine = _core.Engine(self.dataset._source(), threads, self.memory_bytes, PREFETCH_BYTES)
+        seed &= (1 << 64) - 1
         order = _core.OrderOptions(
             shuffle=bool(self.shuffle),
-            seed=seed & (1 << 64) - 1,
+            seed=seed,
             epoch=epoch,
             lanes=workers,
             rank=worker,
             world_size=workers,
             ends="uneven",
         )
-        pass_ = engine.start(self.batch_size, self.drop_last, order, True)
-        make = batch_maker(self.dataset.schema, as_list=self.dataset.as_tuple)
+        columns, key = batch_columns(self._recipe), stream_key(seed, epoch, ROW_KEYS)
+        pass_ = engine.start(self.batch_size, self.drop_last, order, True, columns=columns, draw_key=key)
+        make = batch_maker(self._recipe.schema, as_list=self.dataset.as_tuple)
         while (found := pass_.next(engine)) is not None:
-            yield make(found[0])
+            yield self._asked.call(make(found[0]))

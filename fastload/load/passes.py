@@ -93,8 +93,8 @@ class Pass:
             self._busy_s += called_at - self._returned_at
         self._returned_at = time.perf_counter()
         self._wait_s += self._returned_at - called_at
-        if (collating_since := self._make.collating_since) is not None:
-            self._transform_s += self._returned_at - collating_since
+        if (python_since := self._make.python_since) is not None:
+            self._transform_s += self._returned_at - python_since
         return batch
 
     def _take(self) -> tuple[Parts, np.ndarray | None, int]:

@@ -13,15 +13,18 @@ from torch.utils.data import BatchSampler
 from fastload import _core
 from fastload.block.dataset import RowAccess
 from fastload.block.padding import Entry
-from fastload.errors import ArgumentError, FastloadError, StateError
+from fastload.errors import ArgumentError, FastloadError, RefusedValueError, StateError
 from fastload.load.audit import Audit, digest_of, digest_of_all
 from fastload.load.deal import Share, stock_order, usual_lanes
 from fastload.load.packing import PackedRows
 from fastload.load.passes import EnginePass, GatheringPass, Key, Pass, Taken
 from fastload.load.skipping import OnError
+from fastload.load.transforming import batch_columns
 from fastload.plan.order import mix
 from fastload.plan.packing import SequencePacking
+from fastload.plan.random import ROW_KEYS, stream_key
 from fastload.plan.row_plan import Recent
+from fastload.transform.recipe import Recipe, recipe_of
 
 PREFETCH_BYTES = 8 << 20  # finished batches that wait for the consumer: as much as the caches keep warm
 STRETCH_ROWS = 4096  # of a plan, asked for at a time
@@ -34,8 +37,8 @@ def is_plan(sampler: Any) -> bool:
     return hasattr(sampler, "rows") and hasattr(sampler, "fingerprint")
 
 
-def serving_of(rows: RowAccess, batch_sampler: Any, packing: Any) -> Serving:
-    """What serves a loader with this batch sampler."""
+def serving_of(rows: RowAccess, batch_sampler: Any, packing: Any, recipe: Recipe) -> Serving:
+    """What serves a loader with this batch sampler. recipe : what is made of the rows, where they are not packed."""
     sampler = batch_sampler.sampler if type(batch_sampler) is BatchSampler else None
     if packing is not None:
         shuffles = stock_order(sampler, rows.num_rows)
@@ -45,9 +48,9 @@ def serving_of(rows: RowAccess, batch_sampler: Any, packing: Any) -> Serving:
             )
         return PackedServing(rows, packing, shuffles)
     if is_plan(sampler):
-        return PlanServing(rows, sampler)
+        return PlanServing(rows, recipe, sampler)
     shuffles = stock_order(sampler, rows.num_rows)
-    return SamplerServing(rows) if shuffles is None else EngineServing(rows, shuffles)
+    return SamplerServing(rows, recipe) if shuffles is None else EngineServing(rows, recipe, shuffles)
 
 
 class Serving:
@@ -57,9 +60,11 @@ class Serving:
     deals = True
     shuffles = True
 
-    def __init__(self, rows: RowAccess) -> None:
-        self.rows = rows
-        self.schema = rows.schema  # of batches
+    def __init__(self, rows: RowAccess, recipe: Recipe) -> None:
+        self.rows, self.recipe = rows, recipe
+        self.schema = recipe.schema  # of batches
+        self._columns: _core.BatchColumns | None = None
+        self.forget_threads()
 
     def total_rows(self, key: Key) -> int:
         """Positions of the order."""
@@ -81,18 +86,29 @@ class Serving:
 
     def forget_threads(self) -> None:
         """Before a pickle, and in it."""
+        self._columns = None
+
+    def columns(self) -> _core.BatchColumns | None:
+        """The engine's form of the recipe."""
+        if self._columns is None:
+            self._columns = batch_columns(self.recipe)
+        return self._columns
+
+    def draw_key(self, loader: Any, key: Key) -> int:
+        """What a row's random draws are made of, together with its number."""
+        return stream_key(loader._draw_seed(key), key.epoch, ROW_KEYS)
 
 
 class EngineServing(Serving):
     """An order of the engine's own: nothing is drawn beforehand, and a rank decodes its lanes only."""
 
-    def __init__(self, rows: RowAccess, shuffles: bool) -> None:
-        super().__init__(rows)
+    def __init__(self, rows: RowAccess, recipe: Recipe, shuffles: bool) -> None:
+        super().__init__(rows, recipe)
         self.shuffles = shuffles
         self.name = "permutation" if shuffles else "sequential"
-        self.forget_threads()
 
     def forget_threads(self) -> None:
+        super().forget_threads()
         self._engine: _core.Engine | None = None
         self._made_for: tuple[int, ...] = ()
         self._ahead: tuple[Any, _core.Epoch] | None = None
@@ -166,9 +182,11 @@ class EngineServing(Serving):
             loader._drops_last,
             self._options(loader, key, share),
             loader._padding(),
-            row_numbers=loader.sample_seeds,
+            row_numbers=loader._gives_seeds(),
             retries=loader.on_error == "retry",
             skips=loader.on_error == "skip",
+            columns=self.columns(),
+            draw_key=self.draw_key(loader, key),
             after=after,
         )
 
@@ -196,34 +214,44 @@ class Reading(NamedTuple):
     padding: list[Entry] | bool
     on_error: OnError
     costs: _core.ReadCosts
+    columns: _core.BatchColumns | None
+    draw_key: int
 
 
 class GatheringServing(Serving):
     """Rows are named, and gathered from blocks that are kept decoded within the loader's budget."""
 
-    def __init__(self, rows: RowAccess) -> None:
-        super().__init__(rows)
+    def __init__(self, rows: RowAccess, recipe: Recipe) -> None:
+        super().__init__(rows, recipe)
         self._has_warned = False
-        self.forget_threads()
 
     def forget_threads(self) -> None:
+        super().forget_threads()
         self._reader: _core.RowReader | None = None
         self._made_for: tuple[int, ...] = ()
 
-    def _reading(self, loader: Any) -> Reading:
+    def _reading(self, loader: Any, key: Key) -> Reading:
         return Reading(
-            loader.memory_bytes, loader._batch_rows or 1, loader._padding(), loader._on_error(), _core.ReadCosts()
+            loader.memory_bytes,
+            loader._batch_rows or 1,
+            loader._padding(),
+            loader._on_error(),
+            _core.ReadCosts(),
+            self.columns(),
+            self.draw_key(loader, key),
         )
 
     def _read(self, how: Reading, rows: np.ndarray, padding: Any) -> Any:
         made_for = (os.getpid(), how.memory_bytes, self.rows._held_at())
         if self._made_for != made_for:
             self._reader, self._made_for = _core.RowReader(self.rows._source(), how.memory_bytes), made_for
-        return self.rows.read_rows(rows, padding, self._reader, how.costs)
+        return self.rows.read_rows(rows, padding, self._reader, how.costs, how.columns, how.draw_key)
 
     def _fetch(self, how: Reading, rows: np.ndarray, repeated: int = 0) -> Taken:
         try:
             return Taken(self._read(how, rows, how.padding), rows, repeated)
+        except RefusedValueError:  # to read it once more would not help, and to skip it would hide it
+            raise
         except FastloadError as error:
             if how.on_error.mode == "raise":
                 raise
@@ -281,8 +309,8 @@ class GatheringServing(Serving):
 class PlanServing(GatheringServing):
     """The order is a RowPlan: which row, at any position, as a function of seed and epoch."""
 
-    def __init__(self, rows: RowAccess, plan: Any) -> None:
-        super().__init__(rows)
+    def __init__(self, rows: RowAccess, recipe: Recipe, plan: Any) -> None:
+        super().__init__(rows, recipe)
         if plan.dataset_rows != rows.num_rows:
             raise ArgumentError(
                 f"the sampler was made for {plan.dataset_rows} rows, and the data set has {rows.num_rows}: make it anew"
@@ -293,7 +321,7 @@ class PlanServing(GatheringServing):
         return self._plan.num_rows(key.seed, key.epoch)
 
     def begin(self, loader: Any, key: Key, share: Share, make: Any) -> GatheringPass:
-        total, how = self.total_rows(key), self._reading(loader)
+        total, how = self.total_rows(key), self._reading(loader, key)
         batch_rows = how.batch_rows
         mine = share.rows(total, key.position)
         batches = mine // batch_rows if loader._drops_last else -(-mine // batch_rows)
@@ -358,8 +386,10 @@ class PackedServing(PlanServing):
 
     def __init__(self, rows: RowAccess, packing: Any, shuffles: bool) -> None:
         field = packing.field_of(rows.schema)
+        documents = rows.select(field.name)
         super().__init__(
-            rows.select(field.name),
+            documents,
+            recipe_of({}, documents),
             SequencePacking(
                 rows.lengths(field.name), packing.length, pool_documents=packing.pool_documents, shuffle=shuffles
             ),
@@ -412,7 +442,7 @@ class SamplerServing(GatheringServing):
     deals = False
 
     def begin(self, loader: Any, key: Key, share: Share, make: Any) -> GatheringPass:
-        sampler, how = loader.batch_sampler, self._reading(loader)
+        sampler, how = loader.batch_sampler, self._reading(loader, key)
         lists = iter(sampler)
         for _ in range(key.position):
             next(lists, None)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import weakref
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+
+from fastload.kernels import reference
 
 GARBAGE = 123  # of whole numbers; NaN of others, True of truth values
 
@@ -17,15 +20,21 @@ class FakeMover:
     copies that the caller's stream was not told of.
     """
 
+    computes = True
+
     def __init__(self) -> None:
         self.faults: list[str] = []
-        self._copies: list[_Copy] = []
+        self._copies: list[_Copy | _Work] = []
 
     def pin(self, tensor: torch.Tensor) -> torch.Tensor:
         return tensor.clone()
 
     def copy(self, pinned: torch.Tensor) -> torch.Tensor:
         self._copies.append(_Copy(pinned, self.faults))
+        return self._copies[-1].target
+
+    def run(self, calls, values: torch.Tensor, keys: torch.Tensor | None) -> torch.Tensor:
+        self._copies.append(_Work(calls, values, keys))
         return self._copies[-1].target
 
     def record(self) -> FakeEvent:
@@ -50,6 +59,25 @@ class FakeEvent:
         for copy in self.copies:
             copy.run()
             copy.is_known_done = True
+
+
+class _Work:
+    """Kernels on what lies on the device: they see what is there when they run."""
+
+    def __init__(self, calls, values: torch.Tensor, keys: torch.Tensor | None) -> None:
+        self._calls, self._values, self._keys = calls, values, keys
+        shape = (len(values), *calls[-1].out_shape)
+        self.target = torch.from_numpy(np.full(shape, GARBAGE, calls[-1].out_dtype))
+        self.is_told = self.is_known_done = False
+
+    def run(self) -> None:
+        if self.is_known_done:
+            return
+        values = self._values.numpy()
+        keys = None if self._keys is None else self._keys.numpy().view(np.uint64)
+        for call in self._calls:
+            values = reference.run(call, values.view(call.in_dtype), None, keys)
+        self.target.copy_(torch.from_numpy(values))
 
 
 class _Copy:

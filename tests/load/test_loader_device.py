@@ -97,3 +97,40 @@ def test_batches_arrive_on_the_gpu():
         batches = list(made)
         assert all(batch["row"].device.type == "cuda" for batch in batches)
         assert sorted(rows_of(batches)) == list(range(NUM_ROWS))
+
+
+@pytest.mark.parametrize("sampler", [None, list(range(NUM_ROWS))])
+def test_transforms_are_done_on_arrival(monkeypatch, sampler):
+    """The device gets the small dtype, and what comes of it is what the CPU makes of it, with the same draws."""
+    rng = np.random.default_rng(0)
+    data = {
+        "row": np.arange(NUM_ROWS),
+        "x": rng.random((NUM_ROWS, 3), np.float32),
+        "image": rng.integers(0, 256, (NUM_ROWS, 9, 9, 3), np.uint8),
+        "kind": rng.integers(0, 4, NUM_ROWS),
+    }
+    options = {
+        "batch_size": 32,
+        "sampler": sampler,
+        "shuffle": None if sampler else True,
+        "seed": 3,
+        "transform": {
+            "x": [fl.Normalize(mean=0.5, std=0.25), fl.Cast("bfloat16")],
+            "image": [fl.RandomCrop(9, padding=2), fl.RandomFlip(), fl.RandomErase(), fl.Normalize(mean=100, std=50)],
+            "kind": fl.OneHot(categories=range(4)),
+        },
+    }
+    mover, sent = FakeMover(), []
+    monkeypatch.setattr("fastload.load.dataloader.mover_for", lambda device: mover)
+    monkeypatch.setattr(mover, "copy", lambda pinned, copy=mover.copy: (sent.append(pinned.dtype), copy(pinned))[1])
+    moved = fl.DataLoader(data, device="cuda", **options)
+    plain = fl.DataLoader(data, **options)
+    for _ in range(2):
+        for there, here in zip(moved, plain, strict=True):
+            assert list(there) == list(here)
+            for name, values in here.items():
+                assert there[name].dtype == values.dtype
+                assert torch.equal(there[name], values)
+    mover.check()
+    assert torch.uint8 in sent
+    assert torch.bfloat16 not in sent

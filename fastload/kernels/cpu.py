@@ -1,0 +1,319 @@
+"""Kernels for the CPU: loops over rows, compiled by numba to C functions that the engine's threads call.
+
+What they are asked to do is told in `calls`; their arguments are those of KernelFunction in csrc/core/transform.h. Compiled code
+is cached on the disk, beside this file or where numba is told to.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from functools import cache
+from math import cos, sin
+from typing import Any
+
+import numpy as np
+from numba import carray, cfunc, from_dtype, njit, types
+
+from fastload import _core
+from fastload.kernels._math import below, draw, happens, lerp, scale, to_bfloat16, to_float16, unit
+from fastload.kernels.calls import (
+    REFUSED,
+    SLOT_ANGLE,
+    SLOT_ERASE,
+    SLOT_FLIP_X,
+    SLOT_FLIP_Y,
+    SLOT_LEFT,
+    SLOT_SCALE,
+    SLOT_SHAPE,
+    SLOT_TOP,
+    SLOT_X,
+    SLOT_Y,
+    Call,
+)
+
+# --- numbers ----------------------------------------------------------------------------------------
+
+
+def _scale(compute: Any, result: Any) -> Callable[..., int]:
+    def scale_rows(values, valid, keys, rows, integers, numbers, out):
+        lanes, row_elements, nullable = integers[0], integers[1], integers[2]
+        parameters = carray(numbers, (5, lanes))
+        center, factor, low, high, missing = parameters[0], parameters[1], parameters[2], parameters[3], parameters[4]
+        total = rows * row_elements
+        if integers[3]:
+            for e in range(total):
+                if values[e] != values[e]:
+                    return 1 + e // row_elements
+        for begin in range(0, total, lanes):
+            for j in range(min(lanes, total - begin)):
+                x = compute(values[begin + j])
+                out[begin + j] = result(scale(x, center[j], factor[j], low[j], high[j], missing[j]))
+        if nullable:
+            for i in range(rows):
+                if valid[i] == 0:
+                    for e in range(i * row_elements, (i + 1) * row_elements):
+                        out[e] = result(missing[e % lanes])
+        return 0
+
+    return scale_rows
+
+
+def _widen(values, valid, keys, rows, integers, numbers, out):
+    for e in range(rows * integers[0]):
+        out[e] = numbers[values[e]]
+    return 0
+
+
+def _to_float16(values, valid, keys, rows, integers, numbers, out):
+    for e in range(rows * integers[0]):
+        out[e] = to_float16(values[e])
+    return 0
+
+
+def _to_bfloat16(values, valid, keys, rows, integers, numbers, out):
+    for e in range(rows * integers[0]):
+        out[e] = to_bfloat16(values[e])
+    return 0
+
+
+def _missing(values, valid, keys, rows, integers, numbers, out):
+    row_elements, nullable = integers[0], integers[1]
+    for i in range(rows):
+        null = nullable != 0 and valid[i] == 0
+        for e in range(i * row_elements, (i + 1) * row_elements):
+            out[e] = null or values[e] != values[e]
+    return 0
+
+
+# --- categories -------------------------------------------------------------------------------------
+
+
+def _ordinal(values, valid, keys, rows, integers, numbers, out):
+    row_elements, nullable, unknown, missing, categories = (
+        integers[0],
+        integers[1],
+        integers[2],
+        integers[3],
+        integers[4],
+    )
+    for i in range(rows):
+        null = nullable != 0 and valid[i] == 0
+        for e in range(i * row_elements, (i + 1) * row_elements):
+            x = values[e]
+            first, last = 0, categories
+            while first < last:
+                middle = (first + last) // 2
+                if numbers[middle] < x:
+                    first = middle + 1
+                else:
+                    last = middle
+            code = unknown
+            if first < categories and numbers[first] == x:
+                code = first
+            if null or x != x:
+                code = missing
+            if code == REFUSED:
+                return 1 + i
+            out[e] = code
+    return 0
+
+
+def _one_hot(values, valid, keys, rows, integers, numbers, out):
+    categories = integers[0]
+    for i in range(rows):
+        for c in range(categories):
+            out[i * categories + c] = numbers[0]
+        if 0 <= values[i] < categories:
+            out[i * categories + values[i]] = numbers[1]
+    return 0
+
+
+# --- pixels -----------------------------------------------------------------------------------------
+
+
+def _copy_pixels(values, valid, keys, rows, integers, numbers, out):
+    height, width, channels = integers[0], integers[1], integers[2]
+    out_height, out_width = integers[3], integers[4]
+    outside, erased = channels * 256, channels * 257
+    for i in range(rows):
+        image, result = i * height * width * channels, i * channels * out_height * out_width
+        top, left, flips_x, flips_y = integers[7], integers[9], False, False
+        if integers[11]:
+            flips_x = happens(draw(keys[i], np.uint64(SLOT_FLIP_X)), integers[5])
+            flips_y = happens(draw(keys[i], np.uint64(SLOT_FLIP_Y)), integers[6])
+            top += below(draw(keys[i], np.uint64(SLOT_Y)), integers[8])
+            left += below(draw(keys[i], np.uint64(SLOT_X)), integers[10])
+        # Of a row of the window, these places have a pixel under them.
+        first_x, end_x = max(0, -left), min(out_width, width - left)
+        for y in range(out_height):
+            source_y = top + (out_height - 1 - y if flips_y else y)
+            line = image + (source_y * width + left) * channels
+            there = 0 <= source_y < height
+            begin = first_x if there else out_width
+            end = max(begin, end_x) if there else out_width
+            if flips_x:
+                line += (out_width - 1) * channels
+                step = -channels
+                begin, end = out_width - end, out_width - begin
+            else:
+                step = channels
+            for c in range(channels):
+                to = result + (c * out_height + y) * out_width
+                for x in range(begin):
+                    out[to + x] = numbers[outside + c]
+                for x in range(begin, end):
+                    out[to + x] = numbers[c * 256 + values[line + x * step + c]]
+                for x in range(end, out_width):
+                    out[to + x] = numbers[outside + c]
+        if integers[11] and happens(draw(keys[i], np.uint64(SLOT_ERASE)), integers[12]):
+            _erase(keys[i], integers, numbers, erased, out, result)
+    return 0
+
+
+@njit
+def _erase(key, integers, numbers, erased, out, result):
+    """Writes `numbers[erased + channel]` into a rectangle of the image that begins at out[result]."""
+    channels, out_height, out_width = integers[2], integers[3], integers[4]
+    shape = 14 + 2 * below(draw(key, np.uint64(SLOT_SHAPE)), integers[13])
+    h, w = integers[shape], integers[shape + 1]
+    y0 = below(draw(key, np.uint64(SLOT_TOP)), out_height - h + 1)
+    x0 = below(draw(key, np.uint64(SLOT_LEFT)), out_width - w + 1)
+    for c in range(channels):
+        for y in range(y0, y0 + h):
+            to = result + (c * out_height + y) * out_width
+            for x in range(x0, x0 + w):
+                out[to + x] = numbers[erased + c]
+
+
+def _warp_pixels(values, valid, keys, rows, integers, numbers, out):
+    height, width, channels = integers[0], integers[1], integers[2]
+    out_height, out_width = integers[3], integers[4]
+    mean, factor, outside, erased = 0, channels, 2 * channels, 3 * channels
+    angle_low, angle_high = numbers[4 * channels], numbers[4 * channels + 1]
+    scale_low, scale_high = numbers[4 * channels + 2], numbers[4 * channels + 3]
+    ulp = numbers[4 * channels + 4]
+    one = np.float32(1)
+    # The image as floats, each channel for itself, with a border of what lies outside: so no place needs a test.
+    plane_width = width + 3
+    plane_size = (height + 3) * plane_width
+    planes = np.empty(channels * plane_size, np.float32)
+    for c in range(channels):
+        planes[c * plane_size : (c + 1) * plane_size] = numbers[outside + c]
+    y_low, y_high, x_low, x_high = np.float32(-1), np.float32(height), np.float32(-1), np.float32(width)
+    middle_x, middle_y = np.float32(out_width - 1) / np.float32(2), np.float32(out_height - 1) / np.float32(2)
+    across = np.empty(out_width, np.float32)
+    down = np.empty(out_width, np.float32)
+    place = np.empty(out_width, np.int32)
+    for i in range(rows):
+        image, result = i * height * width * channels, i * channels * out_height * out_width
+        for y in range(height):
+            for c in range(channels):
+                to = c * plane_size + (y + 1) * plane_width + 1
+                line = image + y * width * channels + c
+                for x in range(width):
+                    planes[to + x] = np.float32(values[line + x * channels])
+        key = keys[i]
+        flips_x = happens(draw(key, np.uint64(SLOT_FLIP_X)), integers[5])
+        flips_y = happens(draw(key, np.uint64(SLOT_FLIP_Y)), integers[6])
+        top = integers[7] + below(draw(key, np.uint64(SLOT_Y)), integers[8])
+        left = integers[9] + below(draw(key, np.uint64(SLOT_X)), integers[10])
+        angle = lerp(angle_low, angle_high, unit(draw(key, np.uint64(SLOT_ANGLE)), ulp))
+        size = lerp(scale_low, scale_high, unit(draw(key, np.uint64(SLOT_SCALE)), ulp))
+        # In double, and then rounded: so it hardly matters whose sine it is.
+        along = np.float32(cos(np.float64(angle)) / np.float64(size))
+        aside = np.float32(sin(np.float64(angle)) / np.float64(size))
+        sign_x, sign_y = -one if flips_x else one, -one if flips_y else one
+        center_x, center_y = middle_x + np.float32(left), middle_y + np.float32(top)
+        for y in range(out_height):
+            v = (np.float32(y) - middle_y) * sign_y
+            for x in range(out_width):
+                u = (np.float32(x) - middle_x) * sign_x
+                from_x = min(max((along * u + aside * v) + center_x, x_low), x_high)
+                from_y = min(max((along * v - aside * u) + center_y, y_low), y_high)
+                whole_x, whole_y = np.int32(from_x + one), np.int32(from_y + one)  # of the plane: not negative
+                across[x] = from_x - np.float32(whole_x - np.int32(1))
+                down[x] = from_y - np.float32(whole_y - np.int32(1))
+                place[x] = whole_y * np.int32(plane_width) + whole_x
+            for c in range(channels):
+                to = result + (c * out_height + y) * out_width
+                plane = planes[c * plane_size : (c + 1) * plane_size]
+                center, by = numbers[mean + c], numbers[factor + c]
+                for x in range(out_width):
+                    at = place[x]
+                    above = lerp(plane[at], plane[at + 1], across[x])
+                    under = lerp(plane[at + plane_width], plane[at + plane_width + 1], across[x])
+                    out[to + x] = (lerp(above, under, down[x]) - center) * by
+        if happens(draw(key, np.uint64(SLOT_ERASE)), integers[12]):
+            _erase(key, integers, numbers, erased, out, result)
+    return 0
+
+
+# --- as C functions ---------------------------------------------------------------------------------
+
+_FUNCTIONS = {
+    "widen": _widen,
+    "to_float16": _to_float16,
+    "to_bfloat16": _to_bfloat16,
+    "missing": _missing,
+    "ordinal": _ordinal,
+    "one_hot": _one_hot,
+    "copy_pixels": _copy_pixels,
+    "warp_pixels": _warp_pixels,
+}
+
+
+@cache
+def address_of(kernel: str, in_dtype: str, numbers_dtype: str, out_dtype: str) -> int:
+    """The address of a kernel's machine code, which stays for the life of the process: threads of the engine may still run when
+    Python takes its modules apart."""
+    function = _FUNCTIONS.get(kernel) or _scale(np.dtype(numbers_dtype).type, np.dtype(out_dtype).type)
+    bytes_of = {"bool": "uint8"}  # numba keeps a truth value in one bit, NumPy in a byte
+    pointers = [
+        types.CPointer(from_dtype(np.dtype(bytes_of.get(name, name)))) for name in (in_dtype, numbers_dtype, out_dtype)
+    ]
+    signature = types.int64(
+        pointers[0],
+        types.CPointer(types.uint8),
+        types.CPointer(types.uint64),
+        types.int64,
+        types.CPointer(types.int64),
+        pointers[1],
+        pointers[2],
+    )
+    compiled = cfunc(signature, cache=True)(function)
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(compiled))
+    return compiled.address
+
+
+def kernel_of(call: Call) -> _core.Kernel:
+    """The engine's form of a call."""
+    return _core.Kernel(
+        address=address_of(call.kernel, call.in_dtype, call.numbers.dtype.name, call.out_dtype),
+        integers=list(call.integers),
+        numbers=call.numbers.tobytes(),
+        out_row_bytes=call.out_row_bytes,
+        refusal=call.refusal,
+    )
+
+
+def run(
+    calls: list[Call],
+    values: np.ndarray,
+    valid: np.ndarray | None,
+    keys: np.ndarray | None,
+    threads: int,
+) -> tuple[np.ndarray, int]:
+    """The rows of an array through a chain of calls.
+
+    Parameters
+    ----------
+    values : C-contiguous [rows, ...], in the first call's dtype. valid : bool [rows] or None. keys : uint64 [rows] or None.
+
+    Returns
+    -------
+    The rows made, and 0 or 1 + the number of the first row that was refused.
+    """
+    out = np.empty((len(values), *calls[-1].out_shape), calls[-1].out_dtype)
+    refused, _ = _core.transform_rows([kernel_of(c) for c in calls], values, valid, keys, len(values), out, threads)
+    return out, refused

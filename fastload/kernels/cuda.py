@@ -1,0 +1,191 @@
+"""Kernels for CUDA devices: the calls of `calls` on arrays that lie there.
+
+Numbers go through numba's CUDA compiler, which is given the same scalar functions as the CPU's kernels; pixels through CUDA C++
+(pixels.cu), whose stores are of 128 bits. Every kernel is a loop over a grid of any size, and compiled when it is first run.
+
+Arrays are anything with ``__cuda_array_interface__`` (torch, CuPy, numba), used where they lie; work goes to the stream that is
+given, as a number (``torch.cuda.Stream.cuda_stream``, ``cupy.cuda.Stream.ptr``).
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numba import cuda
+
+from fastload.errors import ArgumentError, MissingExtraError
+from fastload.kernels._math import lerp, scale, to_bfloat16, to_float16
+from fastload.kernels.calls import Call, runs_on_devices
+
+PIXELS_SOURCE = Path(__file__).with_name("pixels.cu")
+PIXELS_KERNELS = {
+    ("copy_pixels", "float32"): "fastload_copy_pixels<float>",
+    ("copy_pixels", "uint16"): "fastload_copy_pixels<unsigned short>",
+    ("copy_pixels", "uint8"): "fastload_copy_pixels<unsigned char>",
+    ("warp_pixels", "float32"): "fastload_warp_pixels",
+}
+THREADS = 256
+BLOCKS = 2048  # enough for the largest devices; the loop in a kernel does the rest
+
+
+# --- kernels in Python: what numba compiles, and what its simulator runs ------------------------------
+
+
+def scale_rows(values, parameters, total, out):
+    """Lanes across, so that no place needs a division; groups of lanes down."""
+    lanes = parameters.shape[1]
+    for j in range(cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x, lanes, cuda.gridDim.x * cuda.blockDim.x):
+        center, factor, low, high, missing = (
+            parameters[0, j], parameters[1, j], parameters[2, j], parameters[3, j], parameters[4, j],
+        )  # fmt: skip
+        first = (cuda.blockIdx.y * cuda.blockDim.y + cuda.threadIdx.y) * lanes + j
+        for e in range(first, total, cuda.gridDim.y * cuda.blockDim.y * lanes):
+            out[e] = scale(values[e], center, factor, low, high, missing)
+
+
+def to_float16_rows(values, parameters, total, out):
+    for e in range(cuda.grid(1), total, cuda.gridsize(1)):
+        out[e] = to_float16(values[e])
+
+
+def to_bfloat16_rows(values, parameters, total, out):
+    for e in range(cuda.grid(1), total, cuda.gridsize(1)):
+        out[e] = to_bfloat16(values[e])
+
+
+def interpolate_rows(rows, bases, neighbors, parts, out):
+    """out[i] = rows[bases[i]], and parts[i] of the way from there to rows[neighbors[i]]: rows of SMOTE."""
+    columns = rows.shape[1]
+    for i in range(
+        cuda.blockIdx.y * cuda.blockDim.y + cuda.threadIdx.y, out.shape[0], cuda.gridDim.y * cuda.blockDim.y
+    ):
+        base, neighbor, part = bases[i], neighbors[i], parts[i]
+        for j in range(cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x, columns, cuda.gridDim.x * cuda.blockDim.x):
+            out[i, j] = lerp(rows[base, j], rows[neighbor, j], part)
+
+
+FUNCTIONS = {
+    "scale": scale_rows,
+    "to_float16": to_float16_rows,
+    "to_bfloat16": to_bfloat16_rows,
+    "interpolate": interpolate_rows,
+}
+
+
+@cache
+def _compiled(name: str) -> Any:
+    return cuda.jit(FUNCTIONS[name])
+
+
+@cache
+def _pixels_module(device: int) -> Any:
+    try:
+        cupy = import_module("cupy")
+    except ModuleNotFoundError as error:
+        if error.name != "cupy":
+            raise
+        raise MissingExtraError("cupy", extra="cuda") from None
+    return cupy.RawModule(
+        code=PIXELS_SOURCE.read_text(), options=("--std=c++17",), name_expressions=list(PIXELS_KERNELS.values())
+    )
+
+
+# --- running them -----------------------------------------------------------------------------------
+
+
+def is_there() -> bool:
+    """Whether numba finds a CUDA device."""
+    return bool(cuda.is_available())
+
+
+def run(calls: list[Call], values: Any, keys: Any = None, *, stream: int = 0) -> Any:
+    """Rows on a device through a chain of calls.
+
+    Parameters
+    ----------
+    values : array on a CUDA device [rows, ...], C-contiguous, in the first call's dtype
+    keys : uint64 or int64 array there, or uint64 in memory [rows]
+        For calls that draw.
+    stream : int
+        The stream that the work is queued on.
+
+    Returns
+    -------
+    An array of the same library as `values`, on the same device.
+
+    Raises
+    ------
+    ArgumentError
+        No device is there, the array lies elsewhere, or a call has no kernel for devices.
+    MissingExtraError
+    """
+    unknown = [call.kernel for call in calls if not runs_on_devices(call)]
+    if unknown:
+        raise ArgumentError(f"there is no kernel for CUDA devices that does {unknown[0]!r}: do it on the CPU")
+    if not is_there():
+        raise ArgumentError(
+            "a CUDA device is needed, and no device or no driver is there; give arrays in memory instead"
+        )
+    interface = getattr(values, "__cuda_array_interface__", None)
+    if interface is None or interface.get("strides") is not None:
+        raise ArgumentError("values must be a C-contiguous array on a CUDA device")
+    for call in calls:
+        values = _run_one(call, values, keys, stream)
+    return values
+
+
+def _run_one(call: Call, values: Any, keys: Any, stream: int) -> Any:
+    rows = values.shape[0]
+    out = _empty(values, (rows, *call.out_shape), call.out_dtype)
+    if call.kernel.endswith("pixels"):
+        _run_pixels(call, values, keys, out, stream)
+        return out
+    queue = cuda.external_stream(stream)
+    flat, target = cuda.as_cuda_array(values).reshape(-1), cuda.as_cuda_array(out).reshape(-1)
+    if call.kernel.startswith("to_"):
+        flat = flat.view(np.uint32)
+    parameters = call.numbers
+    if call.kernel == "scale":
+        lanes = call.integers[0]
+        across = min(THREADS, 1 << (lanes - 1).bit_length())
+        block = (across, THREADS // across)
+        grid = (min(-(-lanes // across), 1024), BLOCKS)
+    else:
+        parameters, block, grid = np.zeros((1, 1), np.float32), THREADS, BLOCKS
+    _compiled(call.kernel)[grid, block, queue](flat, cuda.to_device(parameters, stream=queue), flat.size, target)
+    return out
+
+
+def _run_pixels(call: Call, values: Any, keys: Any, out: Any, stream: int) -> None:
+    cupy = import_module("cupy")
+    queue = cupy.cuda.ExternalStream(stream)
+    with queue:
+        kernel = _pixels_module(cupy.cuda.Device().id).get_function(PIXELS_KERNELS[call.kernel, call.out_dtype])
+        no_keys = cupy.zeros(1, np.uint64)
+        kernel(
+            (BLOCKS,),
+            (THREADS,),
+            (
+                cupy.asarray(values),
+                no_keys if keys is None else cupy.asarray(keys),
+                np.int64(values.shape[0]),
+                cupy.asarray(np.array(call.integers, np.int64)),
+                cupy.asarray(call.numbers),
+                cupy.asarray(out),
+            ),
+        )
+
+
+def _empty(like: Any, shape: tuple[int, ...], dtype: str) -> Any:
+    """Memory on the device of `like`, from its library."""
+    library = type(like).__module__.partition(".")[0]
+    if library == "torch":
+        return like.new_empty(shape, dtype=getattr(sys.modules["torch"], dtype))
+    if library == "cupy":
+        return import_module("cupy").empty(shape, dtype)
+    return cuda.device_array(shape, dtype)

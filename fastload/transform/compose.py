@@ -1,0 +1,56 @@
+"""Several transforms, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastload.errors import ArgumentError
+from fastload.transform.base import Transform, from_json
+from fastload.transform.chain import Chain
+
+
+class Compose(Transform):
+    """Several transforms, one after the other; what can be is done in one pass over the values.
+
+    Parameters
+    ----------
+    transforms : sequence of Transform
+
+    Examples
+    --------
+    >>> from fastload.transform.cast import Cast
+    >>> from fastload.transform.clip import Clip
+    >>> Compose([Clip(0, 2), Cast("int8")]).transform(np.array([-1.0, 1.5, 9.0])).tolist()
+    [0, 1, 2]
+    """
+
+    def __init__(self, transforms: Sequence[Transform]) -> None:
+        wrong = [t for t in transforms if not isinstance(t, Transform)]
+        if wrong or not transforms:
+            raise ArgumentError(f"Compose takes at least one transform, and nothing else; got {wrong or 'none'}")
+        self.transforms = list(transforms)
+
+    @classmethod
+    def _from_parameters(cls, parameters: dict[str, Any]) -> Compose:
+        return cls([from_json(state) for state in parameters["transforms"]])
+
+    def fit(self, X: Any, y: Any = None) -> Compose:
+        """Fits each on what those before it make of `X`."""
+        for i, transform in enumerate(self.transforms):
+            transform.fit(X)
+            if i + 1 < len(self.transforms):
+                X = transform.transform(X if not hasattr(X, "schema") else _values(X))
+        return self
+
+    def extend(self, chain: Chain) -> None:
+        for transform in self.transforms:
+            transform.extend(chain)
+
+
+def _values(rows: Any) -> np.ndarray:
+    from fastload.transform.learn import array_of
+
+    return array_of(rows)

@@ -1,0 +1,78 @@
+"""Every kernel for CUDA becomes machine code for sm_80 and sm_90, with no driver, and the code is looked at: nothing in double
+precision, nothing spilled, no local memory, no 64-bit division. ``make test-cuda`` installs what this needs."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+pytest.importorskip("cuda.core", reason="needs the CUDA compilers: make test-cuda")
+pytest.importorskip("cuda.bindings.nvjitlink", reason="needs the CUDA compilers: make test-cuda")
+
+from numba import cuda, float32, int64, types, uint8, uint16, uint32
+
+from fastload.kernels.cuda import FUNCTIONS, PIXELS_KERNELS, PIXELS_SOURCE
+
+ARCHITECTURES = [(8, 0), (9, 0)]
+VECTOR, MATRIX = float32[::1], float32[:, ::1]
+SIGNATURES = {
+    "scale float32": ("scale", types.void(VECTOR, MATRIX, int64, VECTOR)),
+    "scale uint8": ("scale", types.void(uint8[::1], MATRIX, int64, VECTOR)),
+    "to_float16": ("to_float16", types.void(uint32[::1], MATRIX, int64, uint16[::1])),
+    "to_bfloat16": ("to_bfloat16", types.void(uint32[::1], MATRIX, int64, uint16[::1])),
+    "interpolate": ("interpolate", types.void(MATRIX, int64[::1], int64[::1], VECTOR, MATRIX)),
+}
+
+
+def ids(architecture):
+    return f"sm_{architecture[0]}{architecture[1]}"
+
+
+def link(code: bytes, architecture: tuple[int, int]) -> str:
+    """PTX -> machine code; what the linker says of it."""
+    from cuda.bindings import nvjitlink
+
+    options = [f"-arch={ids(architecture)}", "-verbose", "-O3"]
+    handle = nvjitlink.create(len(options), options)
+    try:
+        nvjitlink.add_data(handle, nvjitlink.InputType.PTX, code, len(code), "kernel")
+        nvjitlink.complete(handle)
+        assert nvjitlink.get_linked_cubin_size(handle) > 0
+        log = bytearray(nvjitlink.get_info_log_size(handle))
+        nvjitlink.get_info_log(handle, log)
+        return log.decode(errors="replace")
+    finally:
+        nvjitlink.destroy(handle)
+
+
+def assert_spills_nothing(log: str) -> None:
+    assert re.search(r"Used \d+ registers", log), log
+    assert max(map(int, re.findall(r"Used (\d+) registers", log))) <= 128, log
+    assert set(re.findall(r"(\d+) bytes (?:spill|stack)", log)) <= {"0"}, log
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=ids)
+@pytest.mark.parametrize("kernel", SIGNATURES)
+def test_numba_kernels(kernel, architecture):
+    name, signature = SIGNATURES[kernel]
+    ptx, _ = cuda.compile(FUNCTIONS[name], signature, cc=architecture, device=False, abi="numba", output="ptx")
+    ptx = ptx.decode() if isinstance(ptx, bytes) else ptx
+    for wrong in (r"\.f64", r"\.local", r"\bcall\b", r"\b(div|rem)\.[su]64"):
+        assert not re.search(wrong, ptx), f"{wrong}: {re.search('.*' + wrong + '.*', ptx).group(0)}"
+    assert_spills_nothing(link(ptx.encode(), architecture))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=ids)
+def test_pixels_source(architecture):
+    from cuda.core import Program, ProgramOptions
+
+    options = ProgramOptions(arch=ids(architecture), std="c++17", name="pixels.cu", ptxas_options="-v")
+    program = Program(PIXELS_SOURCE.read_text(), "c++", options)
+    code = program.compile("cubin", name_expressions=list(PIXELS_KERNELS.values()))
+    assert len(np.frombuffer(code.code, np.uint8)) > 0
+    text = bytes(code.code)
+    assert b".text" in text
+    for kernel in ("fastload_copy_pixels", "fastload_warp_pixels"):
+        assert kernel.encode() in text
