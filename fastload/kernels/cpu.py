@@ -43,7 +43,7 @@ def _scale(compute: Any, result: Any) -> Callable[..., int]:
         total = rows * row_elements
         if integers[3]:
             for e in range(total):
-                if values[e] != values[e]:
+                if values[e] != values[e] and not (nullable and valid[e // row_elements] == 0):
                     return 1 + e // row_elements
         for begin in range(0, total, lanes):
             for j in range(min(lanes, total - begin)):
@@ -145,13 +145,14 @@ def _copy_pixels(values, valid, keys, rows, integers, numbers, out):
             top += below(draw(keys[i], np.uint64(SLOT_Y)), integers[8])
             left += below(draw(keys[i], np.uint64(SLOT_X)), integers[10])
         # Of a row of the window, these places have a pixel under them.
-        first_x, end_x = max(0, -left), min(out_width, width - left)
+        first_x = min(out_width, max(0, -left))
+        end_x = max(first_x, min(out_width, width - left))
         for y in range(out_height):
             source_y = top + (out_height - 1 - y if flips_y else y)
             line = image + (source_y * width + left) * channels
             there = 0 <= source_y < height
             begin = first_x if there else out_width
-            end = max(begin, end_x) if there else out_width
+            end = end_x if there else out_width
             if flips_x:
                 line += (out_width - 1) * channels
                 step = -channels

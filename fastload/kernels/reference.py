@@ -28,7 +28,8 @@ def run(call: Call, values: np.ndarray, valid: np.ndarray | None = None, keys: n
 
 def scale(call: Call, values: np.ndarray, valid: Any, keys: Any) -> np.ndarray:
     lanes, row_elements, nullable, refuses = call.integers
-    if refuses and (is_missing := np.isnan(values.reshape(len(values), -1)).any(axis=1)).any():
+    is_missing = np.isnan(values.reshape(len(values), row_elements)).any(axis=1)
+    if refuses and (is_missing := is_missing & valid if nullable else is_missing).any():
         raise Refused(int(np.argmax(is_missing)))
     flat = values.reshape(-1).astype(call.numbers.dtype)
     lane = np.arange(flat.size) % lanes
@@ -58,7 +59,7 @@ def to_bfloat16(call: Call, values: np.ndarray, valid: Any, keys: Any) -> np.nda
 
 
 def missing(call: Call, values: np.ndarray, valid: Any, keys: Any) -> np.ndarray:
-    found = (values != values).reshape(len(values), -1)
+    found = (values != values).reshape(len(values), call.integers[0])
     return found | ~valid[:, None] if call.integers[1] else found
 
 
@@ -66,7 +67,7 @@ def ordinal(call: Call, values: np.ndarray, valid: Any, keys: Any) -> np.ndarray
     row_elements, nullable, unknown, missing_code, _ = call.integers
     codes = {value: code for code, value in enumerate(call.numbers.tolist())}
     out = np.empty((len(values), row_elements), np.int64)
-    for row, elements in enumerate(values.reshape(len(values), -1).tolist()):
+    for row, elements in enumerate(values.reshape(len(values), row_elements).tolist()):
         for e, x in enumerate(elements):
             is_missing = x != x or (nullable and not valid[row])
             code = missing_code if is_missing else codes.get(x, unknown)

@@ -255,6 +255,8 @@ class Chain:
         first = not self.calls
         reads_null = self.nullable and first and (compute.kind == "f" or any(step[0] == "fill" for step in steps))
         refuses = compute.kind == "f" and result.kind != "f" and bool(np.isnan(missing).any())
+        if refuses:
+            missing = np.nan_to_num(missing)  # of null rows, which stay null
         if result.kind in "iu":
             least, most = _limits(result, compute)
             low, high, missing = (np.minimum(np.maximum(v, least), most) for v in (low, high, missing))

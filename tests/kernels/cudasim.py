@@ -3,6 +3,8 @@ simulator must be chosen before numba is imported. Grids are small: a simulated 
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 from numba import config, cuda
 
@@ -85,3 +87,4 @@ if __name__ == "__main__":
     for check in (check_scale, check_halves, check_interpolate):
         with np.errstate(all="ignore"):
             check()
+        sys.stdout.write(f"checked {check.__name__}\n")

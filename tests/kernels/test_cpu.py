@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from fastload import _core
 from fastload.kernels import cpu, reference
 from fastload.plan.random import row_keys
 from fastload.schema import Field
@@ -36,11 +37,22 @@ def by_reference(calls, values, valid=None, keys=None):
     return values
 
 
+def assert_writes_nothing_else(calls, values, valid, keys):
+    """What lies before and behind the rows that are made stays as it was."""
+    size_bytes, guard = len(values) * calls[-1].out_row_bytes, 4096
+    memory = np.full(size_bytes + 2 * guard, 0xA5, np.uint8)
+    out = memory[guard : guard + size_bytes]
+    _core.transform_rows([cpu.kernel_of(c) for c in calls], values, valid, keys, len(values), out, 1)
+    assert (memory[:guard] == 0xA5).all()
+    assert (memory[guard + size_bytes :] == 0xA5).all()
+
+
 def assert_same(calls, values, valid=None, keys=None, **tolerance):
     """The engine's threads and the reference make the same of `values`, or refuse the same row."""
     if not calls:
         return None
     fast, refused = cpu.run(list(calls), values, valid, keys, 2)
+    assert_writes_nothing_else(calls, values, valid, keys)
     if refused:
         with pytest.raises(reference.Refused) as error:
             by_reference(calls, values, valid, keys)
