@@ -33,40 +33,50 @@ THREADS = 256
 BLOCKS = 2048  # enough for the largest devices; the loop in a kernel does the rest
 
 
-# --- kernels in Python: what numba compiles, and what its simulator runs ------------------------------
+# --- kernels in Python: what numba compiles, and what its simulator runs. Their loops are written out: numba makes a division
+# of a range with a step.
 
 
 def scale_rows(values, parameters, total, out):
     """Lanes across, so that no place needs a division; groups of lanes down."""
     lanes = parameters.shape[1]
-    for j in range(cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x, lanes, cuda.gridDim.x * cuda.blockDim.x):
+    j = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x
+    while j < lanes:
         center, factor, low, high, missing = (
             parameters[0, j], parameters[1, j], parameters[2, j], parameters[3, j], parameters[4, j],
         )  # fmt: skip
-        first = (cuda.blockIdx.y * cuda.blockDim.y + cuda.threadIdx.y) * lanes + j
-        for e in range(first, total, cuda.gridDim.y * cuda.blockDim.y * lanes):
+        e = (cuda.blockIdx.y * cuda.blockDim.y + cuda.threadIdx.y) * lanes + j
+        while e < total:
             out[e] = scale(values[e], center, factor, low, high, missing)
+            e += cuda.gridDim.y * cuda.blockDim.y * lanes
+        j += cuda.gridDim.x * cuda.blockDim.x
 
 
 def to_float16_rows(values, parameters, total, out):
-    for e in range(cuda.grid(1), total, cuda.gridsize(1)):
+    e = cuda.grid(1)
+    while e < total:
         out[e] = to_float16(values[e])
+        e += cuda.gridsize(1)
 
 
 def to_bfloat16_rows(values, parameters, total, out):
-    for e in range(cuda.grid(1), total, cuda.gridsize(1)):
+    e = cuda.grid(1)
+    while e < total:
         out[e] = to_bfloat16(values[e])
+        e += cuda.gridsize(1)
 
 
 def interpolate_rows(rows, bases, neighbors, parts, out):
     """out[i] = rows[bases[i]], and parts[i] of the way from there to rows[neighbors[i]]: rows of SMOTE."""
-    columns = rows.shape[1]
-    for i in range(
-        cuda.blockIdx.y * cuda.blockDim.y + cuda.threadIdx.y, out.shape[0], cuda.gridDim.y * cuda.blockDim.y
-    ):
+    made, columns = out.shape
+    i = cuda.blockIdx.y * cuda.blockDim.y + cuda.threadIdx.y
+    while i < made:
         base, neighbor, part = bases[i], neighbors[i], parts[i]
-        for j in range(cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x, columns, cuda.gridDim.x * cuda.blockDim.x):
+        j = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x
+        while j < columns:
             out[i, j] = lerp(rows[base, j], rows[neighbor, j], part)
+            j += cuda.gridDim.x * cuda.blockDim.x
+        i += cuda.gridDim.y * cuda.blockDim.y
 
 
 FUNCTIONS = {

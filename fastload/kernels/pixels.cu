@@ -114,7 +114,8 @@ __global__ void fastload_warp_pixels(const unsigned char* values, const Word* ke
     const Erased erased = erased_of(integers, keys, row);
     const float angle = lerp_of(drawn[0], drawn[1], unit(draw(keys[row], 4), drawn[4]));
     const float size = lerp_of(drawn[2], drawn[3], unit(draw(keys[row], 5), drawn[4]));
-    const float along = cosf(angle) / size, aside = sinf(angle) / size;
+    // Of half-turns: no angle is so large that it needs a table in local memory.
+    const float turn = angle * 0.318309886f, along = __fdividef(cospif(turn), size), aside = __fdividef(sinpif(turn), size);
     const float v = (float(y) - middle_y) * (window.flips_y ? -1.0f : 1.0f);
     const unsigned char* const image = values + row * height * width * channels;
     float across[4], down[4];

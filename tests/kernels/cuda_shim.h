@@ -6,6 +6,10 @@
 #define __global__
 #define __device__
 
+inline float cospif(float x) { return std::cos(x * 3.14159265358979323846f); }
+inline float sinpif(float x) { return std::sin(x * 3.14159265358979323846f); }
+inline float __fdividef(float a, float b) { return a / b; }
+
 struct Dimensions {
   unsigned x = 1, y = 1, z = 1;
 };

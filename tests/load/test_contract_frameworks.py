@@ -170,6 +170,7 @@ def test_rule_23_every_parameter_is_an_attribute_of_the_same_name(rows):
         "ends": "drop",
         "lanes": 4,
         "padding": {},
+        "transform": {},
         "sample_seeds": True,
         "on_error": "skip",
         "skip_limit": 5,
