@@ -24,6 +24,7 @@ QUESTIONS = (
     "train",
     "transform",
     "arrays",
+    "digits",
     "gpu",
     "counters",
     "kernels",

@@ -124,6 +124,7 @@ py::dict to_python(const ReadCosts& costs) {
   out["verify_s"] = costs.times.verify_s;
   out["decode_s"] = costs.times.decode_s;
   out["gather_s"] = costs.times.gather_s;
+  out["kernels_s"] = costs.times.kernels_s;
   out["blocks_loaded"] = costs.blocks_loaded;
   out["stored_bytes"] = costs.stored_bytes;
   out["bytes_delivered"] = costs.bytes_delivered;

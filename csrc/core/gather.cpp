@@ -117,7 +117,7 @@ BatchBuilder::BatchBuilder(std::shared_ptr<const BatchColumns> columns, uint64_t
   }
 }
 
-void BatchBuilder::fill(const GatherTask& task, uint64_t part_index, uint64_t first_row) {
+double BatchBuilder::fill(const GatherTask& task, uint64_t part_index, uint64_t first_row) {
   const std::vector<BatchColumn>& columns = columns_->columns;
   const size_t fields = task.fields->size();
   Part& part = parts_[part_index];
@@ -162,8 +162,9 @@ void BatchBuilder::fill(const GatherTask& task, uint64_t part_index, uint64_t fi
   };
   const bool lost = task.guard ? !guarded(work) : (work(), false);
   if (lost || !sound) fail_lost();
+  double kernels_s = 0;
   for (size_t c = 0; c < columns.size(); ++c)
-    if (!columns[c].kernels.empty()) transform(task, columns[c], first_row, keys.data(), batch_.fields[c]);
+    if (!columns[c].kernels.empty()) kernels_s += transform(task, columns[c], first_row, keys.data(), batch_.fields[c]);
   for (size_t c = 0; c < columns.size(); ++c) {
     if (!columns[c].field.is_ragged() || (parts_.size() == 1 && !task.guard)) continue;
     const uint64_t element_bytes = columns[c].field.element_bytes();
@@ -185,16 +186,18 @@ void BatchBuilder::fill(const GatherTask& task, uint64_t part_index, uint64_t fi
   if (parts_.size() == 1)  // now, while the views are there
     for (size_t c = 0; c < columns.size(); ++c)
       if (columns[c].field.is_ragged()) lay_out(c, parts_);
+  return kernels_s;
 }
 
 // A few rows at a time, so that they go through the kernels without leaving the caches.
-void BatchBuilder::transform(const GatherTask& task, const BatchColumn& column, uint64_t first_row,
-                             const uint64_t* keys, FieldBatch& to) {
+double BatchBuilder::transform(const GatherTask& task, const BatchColumn& column, uint64_t first_row,
+                               const uint64_t* keys, FieldBatch& to) {
   const size_t fields = task.fields->size();
   const FieldSpec& source = (*task.fields)[column.source];
   const uint64_t in_row_bytes = source.row_bytes();
   const FieldRows* views = task.views + column.source;
   const KernelScratch scratch(column.kernels, in_row_bytes, &pool_);
+  double kernels_s = 0;
   std::vector<uint8_t> valid_rows(source.nullable && !to.valid ? task.count : 0);
   const uint8_t* valid = to.valid ? to.valid->data() + first_row : nullptr;
   if (!valid_rows.empty()) {
@@ -216,11 +219,14 @@ void BatchBuilder::transform(const GatherTask& task, const BatchColumn& column, 
       prefetch_row(view.data + task.refs[i].row * view.stride_bytes, in_row_bytes);
     }
     const Kernel* refused_by = nullptr;
+    const double began_s = wall_s();
     const int64_t refused =
         scratch.run(scratch.in(), valid ? valid + done : nullptr, keys + (columns_->draws ? done : 0), rows,
                     out + done * column.field.row_bytes(), &refused_by);
     if (refused) throw RefusedRow(column, *refused_by, task.numbers[done + static_cast<size_t>(refused) - 1]);
+    kernels_s += wall_s() - began_s;
   }
+  return kernels_s;
 }
 
 Batch BatchBuilder::finish() {

@@ -70,8 +70,9 @@ class BatchBuilder {
   BatchBuilder(std::shared_ptr<const BatchColumns> columns, uint64_t draw_key, uint64_t rows, uint64_t parts,
                const std::vector<Padding>& padding, BufferPool& pool);
 
-  // Fills rows first_row .. first_row + task.count of the batch. Views may be given up once this returns.
-  void fill(const GatherTask& task, uint64_t part, uint64_t first_row);
+  // Fills rows first_row .. first_row + task.count of the batch. Views may be given up once this returns. Returns the
+  // seconds that kernels took of it.
+  double fill(const GatherTask& task, uint64_t part, uint64_t first_row);
   // After every part was filled.
   Batch finish();
 
@@ -87,8 +88,8 @@ class BatchBuilder {
   };
 
   void lay_out(size_t column, const std::vector<Part>& parts);
-  void transform(const GatherTask& task, const BatchColumn& column, uint64_t first_row, const uint64_t* keys,
-                 FieldBatch& to);
+  double transform(const GatherTask& task, const BatchColumn& column, uint64_t first_row, const uint64_t* keys,
+                   FieldBatch& to);
 
   const std::shared_ptr<const BatchColumns> columns_;
   const uint64_t draw_key_;

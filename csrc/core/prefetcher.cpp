@@ -409,6 +409,7 @@ void Engine::gather(const Job& job, Scratch& scratch) {
   EpochWork& epoch = *job.epoch;
   BatchSlot& slot = *job.slot;
   std::exception_ptr error, refusal;
+  double kernels_s = 0;
   uint64_t digest = 0;
   Batch noted;  // its bad rows
   try {
@@ -417,7 +418,7 @@ void Engine::gather(const Job& job, Scratch& scratch) {
     epoch.order->locate(job.window, job.position, job.rows, scratch.refs.data());
     digest = note_rows(job, scratch.refs.data(), scratch.numbers.data());
     if (job.meets_bad_blocks) note_bad_rows(job, scratch.refs.data(), noted, digest);
-    slot.builder->fill(
+    kernels_s = slot.builder->fill(
         {&source_->fields(), epoch.store->views(), scratch.refs.data(), job.rows, in_map_, scratch.numbers.data()},
         job.part, job.position - epoch.batch_begin(job.batch));
   } catch (const RefusedRow&) {
@@ -428,7 +429,8 @@ void Engine::gather(const Job& job, Scratch& scratch) {
   const double gathered_s = wall_s() - started_s;
   std::unique_lock<std::mutex> lock(mutex_);
   --epoch.running;
-  epoch.costs.times.gather_s += gathered_s;
+  epoch.costs.times.gather_s += gathered_s - kernels_s;
+  epoch.costs.times.kernels_s += kernels_s;
   slot.digest += digest;
   slot.bad_rows.insert(slot.bad_rows.end(), noted.bad_rows.begin(), noted.bad_rows.end());
   if (noted.error && !slot.error) slot.error = noted.error;

@@ -69,11 +69,12 @@ Batch RowReader::read(const uint64_t* rows, size_t count, const std::vector<Padd
       views.insert(views.end(), blocks.back()->views.begin(), blocks.back()->views.end());
     }
     const size_t first = parts[p].first_row, end = p + 1 < parts.size() ? parts[p + 1].first_row : count;
-    builder.fill({&source_->fields(), views.data(), refs.data() + first, end - first, true, rows + first}, p, first);
+    spent.times.kernels_s += builder.fill(
+        {&source_->fields(), views.data(), refs.data() + first, end - first, true, rows + first}, p, first);
   }
   source_->check_whole();
   Batch batch = builder.finish();
-  spent.times.gather_s = std::max(0.0, wall_s() - began_s - spent.times.loading_s());
+  spent.times.gather_s = std::max(0.0, wall_s() - began_s - spent.times.loading_s() - spent.times.kernels_s);
   spent.bytes_delivered = batch.size_bytes();
   spent.elements = batch.elements;
   spent.places = batch.places;

@@ -13,6 +13,7 @@ struct StageTimes {
   double verify_s = 0;  // checksums
   double decode_s = 0;
   double gather_s = 0;
+  double kernels_s = 0;  // of transforms; not in gather_s
 
   double loading_s() const { return read_s + verify_s + decode_s; }
   StageTimes& operator+=(const StageTimes& other) {
@@ -20,6 +21,7 @@ struct StageTimes {
     verify_s += other.verify_s;
     decode_s += other.decode_s;
     gather_s += other.gather_s;
+    kernels_s += other.kernels_s;
     return *this;
   }
 };

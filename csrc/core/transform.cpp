@@ -60,7 +60,9 @@ int64_t transform_rows(const std::vector<Kernel>& kernels, const uint8_t* in, ui
                        const uint8_t* valid, const uint64_t* keys, uint64_t rows, uint8_t* out, unsigned threads,
                        const Kernel** refused_by) {
   const uint64_t out_row_bytes = kernels.back().out_row_bytes;
-  Stretches stretches(rows, kStretchBytes / std::max<uint64_t>(1, in_row_bytes));
+  // Large enough to make calls cheap, small enough that all threads have some.
+  Stretches stretches(rows, std::min(kStretchBytes / std::max<uint64_t>(1, in_row_bytes),
+                                     rows / (4 * std::max(1u, threads)) + 1));
   std::mutex mutex;
   uint64_t first_refused = UINT64_MAX;
   in_threads(std::min<uint64_t>(threads, stretches.number()), [&] {

@@ -13,7 +13,9 @@ from math import cos, sin
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import carray, cfunc, from_dtype, njit, types
+from numba.extending import intrinsic
 
 from fastload import _core
 from fastload.kernels._math import below, draw, happens, lerp, scale, to_bfloat16, to_float16, unit
@@ -187,6 +189,40 @@ def _erase(key, integers, numbers, erased, out, result):
                 out[to + x] = numbers[erased + c]
 
 
+@intrinsic
+def _bilinear(typing, image, above, under, across, down, made, place):
+    """made[place .. place + 3] = lerp(lerp(above, behind above, across), lerp(under, behind under, across), down), of the four
+    channels at once: numba leaves LLVM no way to find that by itself. Indices are of floats; nothing is checked."""
+    signature = types.void(image, above, under, across, down, made, place)
+
+    def generate(context, builder, signature, arguments):
+        image, above, under, across, down, made, place = arguments
+        four = ir.VectorType(ir.FloatType(), 4)
+
+        def at(array, kind, index):
+            data = context.make_array(kind)(context, builder, array).data
+            return builder.bitcast(builder.gep(data, [index]), four.as_pointer())
+
+        def load(index, behind):
+            index = builder.add(index, ir.Constant(index.type, behind))
+            return builder.load(at(image, signature.args[0], index), align=4)
+
+        def all_four(number):
+            one = builder.insert_element(ir.Constant(four, ir.Undefined), number, ir.Constant(ir.IntType(32), 0))
+            return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), 4), [0] * 4))
+
+        def lerp(a, b, t):
+            return builder.fadd(a, builder.fmul(t, builder.fsub(b, a)))
+
+        across, down = all_four(across), all_four(down)
+        top = lerp(load(above, 0), load(above, 4), across)
+        bottom = lerp(load(under, 0), load(under, 4), across)
+        builder.store(lerp(top, bottom, down), at(made, signature.args[5], place), align=4)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
 def _warp_pixels(values, valid, keys, rows, integers, numbers, out):
     height, width, channels = integers[0], integers[1], integers[2]
     out_height, out_width = integers[3], integers[4]
@@ -195,25 +231,29 @@ def _warp_pixels(values, valid, keys, rows, integers, numbers, out):
     scale_low, scale_high = numbers[4 * channels + 2], numbers[4 * channels + 3]
     ulp = numbers[4 * channels + 4]
     one = np.float32(1)
-    # The image as floats, each channel for itself, with a border of what lies outside: so no place needs a test.
-    plane_width = width + 3
-    plane_size = (height + 3) * plane_width
-    planes = np.empty(channels * plane_size, np.float32)
-    for c in range(channels):
-        planes[c * plane_size : (c + 1) * plane_size] = numbers[outside + c]
+    # The image as floats with a border of what lies outside, so that no place needs a test; four channels, whatever there are,
+    # so that a place is one load.
+    line_size = (width + 3) * 4
+    image = np.empty((height + 3) * line_size, np.float32)
+    for place in range(0, len(image), 4):
+        for c in range(4):
+            image[place + c] = numbers[outside + c] if c < channels else np.float32(0)
+    across, down, places = (
+        np.empty(out_width, np.float32),
+        np.empty(out_width, np.float32),
+        np.empty(out_width, np.int32),
+    )
+    made = np.empty(out_width * 4, np.float32)
     y_low, y_high, x_low, x_high = np.float32(-1), np.float32(height), np.float32(-1), np.float32(width)
     middle_x, middle_y = np.float32(out_width - 1) / np.float32(2), np.float32(out_height - 1) / np.float32(2)
-    across = np.empty(out_width, np.float32)
-    down = np.empty(out_width, np.float32)
-    place = np.empty(out_width, np.int32)
     for i in range(rows):
-        image, result = i * height * width * channels, i * channels * out_height * out_width
+        source, result = i * height * width * channels, i * channels * out_height * out_width
         for y in range(height):
-            for c in range(channels):
-                to = c * plane_size + (y + 1) * plane_width + 1
-                line = image + y * width * channels + c
-                for x in range(width):
-                    planes[to + x] = np.float32(values[line + x * channels])
+            begin = (y + 1) * line_size + 4
+            for x in range(width):
+                for c in range(channels):
+                    image[np.uint64(begin + 4 * x + c)] = np.float32(values[source + x * channels + c])
+            source += width * channels
         key = keys[i]
         flips_x = happens(draw(key, np.uint64(SLOT_FLIP_X)), integers[5])
         flips_y = happens(draw(key, np.uint64(SLOT_FLIP_Y)), integers[6])
@@ -232,19 +272,18 @@ def _warp_pixels(values, valid, keys, rows, integers, numbers, out):
                 u = (np.float32(x) - middle_x) * sign_x
                 from_x = min(max((along * u + aside * v) + center_x, x_low), x_high)
                 from_y = min(max((along * v - aside * u) + center_y, y_low), y_high)
-                whole_x, whole_y = np.int32(from_x + one), np.int32(from_y + one)  # of the plane: not negative
+                whole_x, whole_y = np.int32(from_x + one), np.int32(from_y + one)  # of the bordered image: not negative
                 across[x] = from_x - np.float32(whole_x - np.int32(1))
                 down[x] = from_y - np.float32(whole_y - np.int32(1))
-                place[x] = whole_y * np.int32(plane_width) + whole_x
+                places[x] = whole_y * np.int32(line_size) + whole_x * np.int32(4)
+            for x in range(out_width):
+                above = np.int64(places[x])
+                _bilinear(image, above, above + line_size, across[x], down[x], made, 4 * x)
             for c in range(channels):
-                to = result + (c * out_height + y) * out_width
-                plane = planes[c * plane_size : (c + 1) * plane_size]
+                line = result + (c * out_height + y) * out_width
                 center, by = numbers[mean + c], numbers[factor + c]
                 for x in range(out_width):
-                    at = place[x]
-                    above = lerp(plane[at], plane[at + 1], across[x])
-                    under = lerp(plane[at + plane_width], plane[at + plane_width + 1], across[x])
-                    out[to + x] = (lerp(above, under, down[x]) - center) * by
+                    out[line + x] = (made[np.uint64(4 * x + c)] - center) * by
         if happens(draw(key, np.uint64(SLOT_ERASE)), integers[12]):
             _erase(key, integers, numbers, erased, out, result)
     return 0

@@ -653,9 +653,9 @@ class DataLoader(TorchDataLoader[_T_co]):
             window_rows : rows of the largest window, where the order has windows; delivered_rows, delivered_batches,
             delivered_bytes;
             wait_s : seconds the loop spent in ``next()``; busy_s : seconds between its calls;
-            stages_s : seconds by stage: ``read`` (standing still for stored bytes), ``verify``, ``decode``, ``gather`` of
-            all threads together; of the consumer's own thread ``transform`` (your collate_fn), ``hand_over``, and ``copy``
-            with a device;
+            stages_s : seconds by stage: ``read`` (standing still for stored bytes), ``verify``, ``decode``, ``gather``,
+            ``kernels`` (compiled transforms) of all threads together; of the consumer's own thread ``transform`` (functions of
+            yours, collate_fn among them), ``hand_over``, and ``copy`` with a device;
             padding_share : share of the places in padded fields or packed rows that hold padding;
             loaded_blocks, read_bytes : verified and decoded in this pass; ready_batches : finished ones that waited, on
             average; skipped_rows : see ``skipped``; verdict : who waits for whom, and what to change.

@@ -14,7 +14,8 @@ _ADVICE = {
     "verify": "checksums of stored bytes: more num_workers",
     "decode": "decoding: a memory_bytes that holds the data (each block is then decoded once), more num_workers, or codec='raw'",
     "gather": "gathering rows: more num_workers, or fewer bytes a row (select the fields that are used)",
-    "transform": "the collate_fn, which runs in the consumer's own thread: a cheaper one, or none",
+    "kernels": "transforms: more num_workers, fewer steps, or store what they make (fastload.convert(..., transform=))",
+    "transform": "functions of yours (collate_fn, transform), which run in the consumer's own thread: cheaper ones, or none",
     "hand_over": "the consumer's own thread, which takes what the threads deliver: larger batches",
     "copy": "copying to the device: smaller dtypes, fewer fields, larger batches",
 }
@@ -30,7 +31,7 @@ def verdict(wait_s: float, busy_s: float, stages: Mapping[str, float], threads: 
     Parameters
     ----------
     wait_s : seconds the loop spent in ``next()``. busy_s : seconds between its calls.
-    stages : seconds by stage, see ``DataLoader.stats``. threads : that read, verify, decode and gather.
+    stages : seconds by stage, see ``DataLoader.stats``. threads : that read, verify, decode, gather and transform.
 
     Examples
     --------

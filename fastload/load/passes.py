@@ -24,7 +24,7 @@ from fastload.load.monitor import log_pass, logger, verdict
 from fastload.load.skipping import OnError
 from fastload.plan.order import mix
 
-THREADS_STAGES = ("read", "verify", "decode", "gather")
+THREADS_STAGES = ("read", "verify", "decode", "gather", "kernels")
 _END = object()
 
 

@@ -15,7 +15,7 @@ import torch
 import fastload as fl
 from fastload.load.monitor import verdict
 
-STAGES = {"read", "verify", "decode", "gather", "transform", "hand_over"}
+STAGES = {"read", "verify", "decode", "gather", "kernels", "transform", "hand_over"}
 
 
 @pytest.fixture(scope="module")

@@ -147,6 +147,15 @@ def test_python_functions_run_last_and_are_shown(data):
     batches = list(whole)
     assert list(batches[0]) == ["z"]
     assert whole.stats()["stages_s"]["transform"] > 0
+    assert whole.stats()["stages_s"]["kernels"] == 0
+
+
+@pytest.mark.parametrize("options", [{"num_workers": 2}, {"num_workers": 0}, {"sampler": list(range(ROWS))}])
+def test_the_kernels_time_is_a_stage(data, options):
+    loader = fl.DataLoader(data[0], batch_size=500, transform={"image": fl.RandomRotate(30)}, **options)
+    list(loader)
+    assert loader.stats()["stages_s"]["kernels"] > 0
+    assert loader.stats()["stages_s"]["transform"] == 0
 
 
 def test_a_refused_value_names_field_and_row_and_the_pass_goes_on(data):
