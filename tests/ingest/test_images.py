@@ -629,12 +629,16 @@ def test_the_readme_example_runs(tmp_path, monkeypatch):
         exec(example, scope)
         cifar = scope["cifar"]
         found = list(cifar.test)
-        assert torch.equal(torch.cat([b["image"] for b in found]), torch.from_numpy(written["test"][0]))
+        mean, std = (getattr(np, f)(written["train"][0], axis=(0, 1, 2), dtype=np.float64) for f in ("mean", "std"))
+        expected = np.moveaxis((written["test"][0] - mean) / std, -1, 1)
+        assert np.allclose(torch.cat([b["image"] for b in found]), expected, atol=1e-5)
         assert torch.cat([b["label"] for b in found]).tolist() == written["test"][1].tolist()
-        seen = [image.numpy().tobytes() for batch in cifar.train for image in batch["image"]]
-        assert sorted(seen) == sorted(image.tobytes() for image in written["train"][0])
-        assert seen != [image.tobytes() for image in written["train"][0]]
-    assert scope["images"].dtype == torch.uint8
+        seen = torch.cat([batch["label"] for batch in cifar.train])
+        assert sorted(seen.tolist()) == sorted(written["train"][1].tolist())
+        once, again = (torch.cat([batch["image"] for batch in cifar.train]) for _ in range(2))
+        assert not torch.equal(once, again)
+    assert (scope["images"].dtype, scope["labels"].dtype) == (torch.float32, torch.int64)
+    assert scope["images"].shape[1:] == (3, 32, 32)
 
 
 def test_pillow_reads_what_was_kept_as_bytes(photos, tmp_path, pillow):
