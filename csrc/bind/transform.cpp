@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "bind.h"
+#include "errors.h"
 
 namespace fastload::bind {
 namespace {
@@ -34,6 +35,8 @@ void register_transform(py::module_& module) {
       [](const std::vector<Kernel>& kernels, const py::buffer& in, const py::object& valid, const py::object& keys,
          uint64_t rows, const py::buffer& out, unsigned threads) {
         const py::buffer_info from = in.request(), to = out.request(true);
+        if (kernels.empty() || static_cast<uint64_t>(to.size * to.itemsize) != rows * kernels.back().out_row_bytes)
+          fail(Cause::argument, "a chain of kernels, and memory for the rows that it makes, must be given");
         const Kernel* refused_by = nullptr;
         int64_t refused = 0;
         const uint64_t in_row_bytes = rows ? static_cast<uint64_t>(from.size * from.itemsize) / rows : 0;

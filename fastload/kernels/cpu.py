@@ -321,7 +321,10 @@ def address_of(kernel: str, in_dtype: str, numbers_dtype: str, out_dtype: str) -
         pointers[1],
         pointers[2],
     )
-    compiled = cfunc(signature, cache=True)(function)
+    try:
+        compiled = cfunc(signature, cache=True)(function)
+    except RuntimeError:  # nowhere to keep it
+        compiled = cfunc(signature)(function)
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(compiled))
     return compiled.address
 

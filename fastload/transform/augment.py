@@ -138,8 +138,8 @@ class RandomRotate(Transform):
         return (-float(degrees), float(degrees)) if np.ndim(degrees) == 0 else tuple(map(float, degrees))
 
     def extend(self, chain: Chain) -> None:
+        chain.warp()
         pixels = chain.pixels("rotating")
-        pixels.is_warped = True
         low, high = self._between(self.degrees)
         pixels.angle, pixels.size = (math.radians(low), math.radians(high)), self.scale
         chain.fill_outside(self.fill)
@@ -182,16 +182,18 @@ class RandomErase(Transform):
 
     def extend(self, chain: Chain) -> None:
         pixels = chain.pixels("erasing")
-        height, width = pixels.out_height, pixels.out_width
-        pixels.erase = self.p
-        pixels.erase_shapes = [
+        pixels.erase, pixels.erase_shapes = self.p, self._shapes
+        pixels.erased = np.broadcast_to(chain.column_values(self.value, "the value"), chain.shape[-1]).astype(
+            np.float32
+        )
+
+    def _shapes(self, height: int, width: int) -> list[tuple[int, int]]:
+        """The rectangles to draw from, in a window of this size."""
+        return [
             (min(height, round(math.sqrt(area * ratio))), min(width, round(math.sqrt(area / ratio))))
             for area in np.linspace(*self.scale, ERASE_STEPS) * height * width
             for ratio in np.geomspace(*self.ratio, ERASE_STEPS)
         ]
-        pixels.erased = np.broadcast_to(chain.column_values(self.value, "the value"), chain.shape[-1]).astype(
-            np.float32
-        )
 
 
 def _check_probability(name: str, p: Any) -> None:

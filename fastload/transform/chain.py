@@ -6,6 +6,7 @@ were done one after the other. All that is asked of images, normalising included
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,7 +41,7 @@ class Pixels:
     size: tuple[float, float] = (1.0, 1.0)
     is_warped: bool = False
     erase: float = 0.0
-    erase_shapes: list[tuple[int, int]] = field(default_factory=lambda: [(0, 0)])
+    erase_shapes: Callable[[int, int], list[tuple[int, int]]] = lambda height, width: [(0, 0)]  # of the window
     asked: set[str] = field(default_factory=set)
 
     @property
@@ -78,10 +79,7 @@ class Chain:
     def is_image(self) -> bool:
         """Rows are uint8 pixels, channels last, nothing done to them but what one pass over them does."""
         is_pixels = self.source.dtype == "uint8" and len(self.source.shape) == 3 and self.source.shape[2] <= 4
-        return is_pixels and not self.calls and not self.nullable and not self._steps_before_pixels()
-
-    def _steps_before_pixels(self) -> bool:
-        return self._pixels is None and bool(self._steps)
+        return is_pixels and not self.calls and not self.nullable
 
     @property
     def row_elements(self) -> int:
@@ -124,18 +122,10 @@ class Chain:
             self._pixels.erased = _apply([step], self._pixels.erased, np.float32)
 
     def cast(self, dtype: str) -> None:
-        if self.is_image and self._pixels is not None:
-            self._flush(dtype)
-        elif self._steps or dtype != self.dtype:
-            self._flush(dtype)
+        self._flush(dtype)
 
     def add_mask(self, suffix: str) -> None:
         """Beside the field comes one that says which values are missing in the source."""
-        self._flush()
-        if self.calls and self.calls[0].kernel != "scale":
-            raise ArgumentError(
-                f"field {self.name!r}: a mask of missing values can only be had of values as they are read"
-            )
         dtype = NUMPY_DTYPES[self.source.dtype].name
         in_dtype, before = (
             (dtype, []) if self.source.dtype not in HALVES else ("float32", [self._widen(self.source.dtype)])
@@ -192,6 +182,12 @@ class Chain:
         if asked is not None:
             self._pixels.asked.add(asked)
         return self._pixels
+
+    def warp(self) -> None:
+        """Pixels come out between pixels, which is done before all but an affine map."""
+        if any(step[0] != "affine" for step in self._steps):
+            raise ArgumentError(f"field {self.name!r}: rotate images before their values are clipped or filled in")
+        self.pixels().is_warped = True
 
     def fill_outside(self, values: Any) -> None:
         """What lies outside of the images is this; ArgumentError if it was told to be something else."""
@@ -286,13 +282,14 @@ class Chain:
         affine = any(step[0] == "affine" for step in steps)
         dtype = dtype or ("float32" if affine or pixels.is_warped else "uint8")
         out_shape = (channels, pixels.out_height, pixels.out_width)
+        shapes = pixels.erase_shapes(pixels.out_height, pixels.out_width)
         integers = [
             height, width, channels, pixels.out_height, pixels.out_width, _threshold(pixels.flip_x),
             _threshold(pixels.flip_y), pixels.first_y, pixels.shifts_y, pixels.first_x, pixels.shifts_x,
-            int(pixels.draws), _threshold(pixels.erase), len(pixels.erase_shapes),
+            int(pixels.draws), _threshold(pixels.erase), len(shapes),
         ]  # fmt: skip
         assert len(integers) == len(PIXELS)
-        integers += [size for shape in pixels.erase_shapes for size in shape]
+        integers += [size for shape in shapes for size in shape]
         levels = np.repeat(np.arange(256, dtype=np.float32)[:, None], channels, axis=1)
         self.shape, self.channels_first = out_shape, True
         if pixels.is_warped:

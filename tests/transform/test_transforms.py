@@ -247,3 +247,21 @@ def test_values_given_before_and_after_normalising():
     assert set(after.ravel().tolist()) == {3.0, 5.0}
     turned = fl.Compose([fl.Normalize(mean=50, std=10), fl.RandomRotate((45, 45), fill=-2)]).transform(image)
     assert np.isclose(turned[0, 0, 0, 0], -2, atol=1e-4) or turned.min() < 5
+
+
+def test_what_comes_before_normalising_an_image_changes_no_layout():
+    images = np.random.default_rng(0).integers(0, 256, (5, 6, 7, 3), np.uint8)
+    clipped = fl.Compose([fl.Clip(50, 200), fl.Normalize(mean=100, std=50)]).transform(images)
+    expected = (np.clip(images, 50, 200).astype(np.float32) - np.float32(100)) * np.float32(1 / 50)
+    np.testing.assert_allclose(clipped, expected.transpose(0, 3, 1, 2), rtol=1e-6)
+    with pytest.raises(ArgumentError, match="rotate images before"):
+        fl.Compose([fl.Clip(50, 200), fl.RandomRotate(10)]).transform(images)
+    after = fl.Compose([fl.RandomRotate(0), fl.Clip(50, 200)]).transform(images)
+    np.testing.assert_array_equal(after, np.clip(images, 50, 200).transpose(0, 3, 1, 2))
+
+
+def test_erasing_named_before_cropping_is_of_the_window():
+    images = np.full((200, 9, 9, 1), 7, np.uint8)
+    out = fl.Compose([fl.RandomErase(1.0, value=1), fl.RandomCrop((9, 2))]).transform(images)
+    assert set(out.ravel().tolist()) == {1, 7}
+    assert len({tuple((image == 1).sum(axis=(0, 2)).tolist()) for image in out}) > 20
