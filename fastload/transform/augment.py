@@ -141,7 +141,7 @@ class RandomRotate(Transform):
         chain.warp()
         pixels = chain.pixels("rotating")
         low, high = self._between(self.degrees)
-        pixels.angle, pixels.size = (math.radians(low), math.radians(high)), self.scale
+        pixels.angle, pixels.size = (math.radians(-low), math.radians(-high)), self.scale  # rows count downwards
         chain.fill_outside(self.fill)
 
 

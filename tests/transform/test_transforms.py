@@ -265,3 +265,12 @@ def test_erasing_named_before_cropping_is_of_the_window():
     out = fl.Compose([fl.RandomErase(1.0, value=1), fl.RandomCrop((9, 2))]).transform(images)
     assert set(out.ravel().tolist()) == {1, 7}
     assert len({tuple((image == 1).sum(axis=(0, 2)).tolist()) for image in out}) > 20
+
+
+def test_rotation_turns_as_rot90_does_and_scale_enlarges():
+    images = np.random.default_rng(0).integers(0, 256, (2, 7, 7, 3), np.uint8)
+    for quarter in range(4):
+        turned = fl.RandomRotate((90 * quarter, 90 * quarter)).transform(images)
+        np.testing.assert_allclose(turned, np.rot90(images, quarter, axes=(1, 2)).transpose(0, 3, 1, 2), atol=2e-3)
+    twice = fl.RandomRotate(0, scale=(2, 2)).transform(images)
+    np.testing.assert_allclose(twice[:, :, 1::2, 1::2], images[:, 2:5, 2:5].transpose(0, 3, 1, 2), atol=1e-4)
