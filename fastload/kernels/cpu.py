@@ -190,9 +190,28 @@ def _erase(key, integers, numbers, erased, out, result):
 
 
 @intrinsic
+def _widen_four(typing, values, first, image, place):
+    """image[place .. place + 3] = values[first .. first + 3], uint8 -> float32: numba leaves LLVM no way to find that by itself.
+    Indices are not checked."""
+    signature = types.void(values, first, image, place)
+
+    def generate(context, builder, signature, arguments):
+        values, first, image, place = arguments
+        bytes_of_four = ir.VectorType(ir.IntType(8), 4)
+        four = builder.load(builder.bitcast(builder.gep(values, [first]), bytes_of_four.as_pointer()), align=1)
+        wide = builder.uitofp(builder.zext(four, ir.VectorType(ir.IntType(32), 4)), ir.VectorType(ir.FloatType(), 4))
+        data = context.make_array(signature.args[2])(context, builder, image).data
+        target = builder.bitcast(builder.gep(data, [place]), wide.type.as_pointer())
+        builder.store(wide, target, align=4)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
 def _bilinear(typing, image, above, under, across, down, made, place):
     """made[place .. place + 3] = lerp(lerp(above, behind above, across), lerp(under, behind under, across), down), of the four
-    channels at once: numba leaves LLVM no way to find that by itself. Indices are of floats; nothing is checked."""
+    channels at once. Indices are of floats, and not checked."""
     signature = types.void(image, above, under, across, down, made, place)
 
     def generate(context, builder, signature, arguments):
@@ -250,7 +269,10 @@ def _warp_pixels(values, valid, keys, rows, integers, numbers, out):
         source, result = i * height * width * channels, i * channels * out_height * out_width
         for y in range(height):
             begin = (y + 1) * line_size + 4
-            for x in range(width):
+            whole = width - 1 if channels >= 3 else 0  # of the last one, four bytes may not be there
+            for x in range(whole):
+                _widen_four(values, source + x * channels, image, begin + 4 * x)
+            for x in range(whole, width):
                 for c in range(channels):
                     image[np.uint64(begin + 4 * x + c)] = np.float32(values[source + x * channels + c])
             source += width * channels
