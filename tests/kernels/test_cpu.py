@@ -203,7 +203,7 @@ def test_pixels(data):
     pixels = images(rows, height, width, channels, data.draw(st.integers(0, 99)))
     keys = row_keys(data.draw(st.integers(0, 9)), 1, np.arange(rows))
     if warps and chain.dtype == "float32":
-        assert_same(chain.calls, pixels, None, keys, rtol=1e-6, atol=2e-4)
+        assert_same(chain.calls, pixels, None, keys, rtol=1e-6, atol=1e-6)
     elif not warps:
         assert_same(chain.calls, pixels, None, keys)
 
