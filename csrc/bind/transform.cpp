@@ -11,7 +11,7 @@ namespace {
 std::vector<uint64_t> to_words(const py::bytes& bytes) {
   const auto view = static_cast<std::string_view>(bytes);
   std::vector<uint64_t> words((view.size() + 7) / 8);
-  std::memcpy(words.data(), view.data(), view.size());
+  if (!view.empty()) std::memcpy(words.data(), view.data(), view.size());
   return words;
 }
 
