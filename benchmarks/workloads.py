@@ -25,8 +25,31 @@ CHUNK_ROWS = 1 << 16
 MAX_W1_ROWS = 1 << 24  # every multiple of 2**-24 below 1 is exact in float32
 
 
+class Made:
+    """What all workloads have: a name, a number of rows, and a folder of files under `root`."""
+
+    @property
+    def key(self) -> str:
+        return f"{self.name}-{self.num_rows}"
+
+    @property
+    def folder(self) -> Path:
+        return self.root / self.key
+
+    @property
+    def files(self) -> list[Path]:
+        return [self.folder / "x.npy", self.folder / "y.npy"]
+
+    def marks(self, x: torch.Tensor, y: torch.Tensor) -> np.ndarray:
+        """Of a batch, what tells its rows."""
+        return x.numpy()[:, 0]
+
+    def units(self, rows: np.ndarray) -> int:
+        return len(rows)
+
+
 @dataclass(frozen=True)
-class W1:
+class W1(Made):
     """A table of rows of one size: x float32 [rows, 64] and y int64 [rows] (10 classes).
 
     >>> W1(Path("data"), num_rows=1000).key
@@ -42,18 +65,6 @@ class W1:
     dtype = "float32"  # of x
     columns = 64
     quick_rows = 200_000
-
-    @property
-    def key(self) -> str:
-        return f"{self.name}-{self.num_rows}"
-
-    @property
-    def folder(self) -> Path:
-        return self.root / self.key
-
-    @property
-    def files(self) -> list[Path]:
-        return [self.folder / "x.npy", self.folder / "y.npy"]
 
     def make(self) -> W1:
         """Write the files unless they are there; returns self."""
@@ -79,19 +90,12 @@ class W1:
         """x [rows, 64] and y [rows], mapped read-only or read into memory."""
         return tuple(np.load(path, mmap_mode=None if in_memory else "r") for path in self.files)
 
-    def marks(self, x: torch.Tensor, y: torch.Tensor) -> np.ndarray:
-        """Of a batch, what tells its rows."""
-        return x.numpy()[:, 0]
-
     def rows_of(self, first_column: torch.Tensor) -> np.ndarray:
         """Row numbers int64 from column 0 of x; -1 where it holds none."""
         scaled = first_column.numpy().astype(np.float64) * MAX_W1_ROWS
         return np.where((scaled == np.floor(scaled)) & (0 <= scaled) & (scaled < self.num_rows), scaled, -1).astype(
             np.int64
         )
-
-    def units(self, rows: np.ndarray) -> int:
-        return len(rows)
 
     def checker(self) -> Checker:
         x, y = self.arrays()
@@ -105,7 +109,7 @@ class W1:
 
 
 @dataclass(frozen=True)
-class W2:
+class W2(Made):
     """Images to augment: x uint8 [rows, 32, 32, 3], and y int64 [rows], the row's number.
 
     A batch is x float32 [rows, 3, 32, 32]: a window from anywhere in the image with `pad` black pixels around it, mirrored or
@@ -126,18 +130,6 @@ class W2:
     size, pad = 32, 4
     MEAN, STD = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)
     compared_images = 8  # of a batch
-
-    @property
-    def key(self) -> str:
-        return f"{self.name}-{self.num_rows}"
-
-    @property
-    def folder(self) -> Path:
-        return self.root / self.key
-
-    @property
-    def files(self) -> list[Path]:
-        return [self.folder / "x.npy", self.folder / "y.npy"]
 
     def make(self) -> W2:
         """Write the files unless they are there; returns self."""
@@ -166,9 +158,6 @@ class W2:
         rows = marks.numpy()
         return np.where((0 <= rows) & (rows < self.num_rows), rows, -1)
 
-    def units(self, rows: np.ndarray) -> int:
-        return len(rows)
-
     def checker(self) -> Checker:
         x, y = self.arrays()
 
@@ -190,7 +179,7 @@ class W2:
 
 
 @dataclass(frozen=True)
-class W3:
+class W3(Made):
     """Token sequences: row i is ``tokens[offsets[i]:offsets[i + 1]]``.
 
     A batch is x int32 [rows, longest], padded with 0, and y int64 [rows], the lengths.
@@ -208,14 +197,6 @@ class W3:
     dtype = "int32"  # of x
     quick_rows = 20_000
     shortest, longest, vocabulary = 16, 1024, 32_000
-
-    @property
-    def key(self) -> str:
-        return f"{self.name}-{self.num_rows}"
-
-    @property
-    def folder(self) -> Path:
-        return self.root / self.key
 
     @property
     def files(self) -> list[Path]:
@@ -242,10 +223,6 @@ class W3:
     def arrays(self, in_memory: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """tokens int32 [all], mapped or read into memory, and offsets int64 [rows + 1], in memory."""
         return np.load(self.files[0], mmap_mode=None if in_memory else "r"), np.load(self.files[1])
-
-    def marks(self, x: torch.Tensor, y: torch.Tensor) -> np.ndarray:
-        """Of a batch, what tells its rows."""
-        return x.numpy()[:, 0]
 
     def rows_of(self, first_column: torch.Tensor) -> np.ndarray:
         """Row numbers int64 from column 0 of x; -1 where it holds none."""

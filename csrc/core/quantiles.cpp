@@ -9,6 +9,7 @@
 
 #include "errors.h"
 #include "parallel.h"
+#include "typed_values.h"
 
 namespace fastload {
 namespace {
@@ -181,46 +182,22 @@ class Selection {
 };
 
 template <class T>
-std::vector<double> select(const uint8_t* values, uint64_t rows, uint64_t columns, const std::vector<double>& levels,
-                           unsigned threads) {
-  std::vector<double> out(levels.size() * columns);
-  for (uint64_t first = 0; first < columns; first += kColumnsTogether) {
-    Selection<T> some(reinterpret_cast<const T*>(values) + first, rows, columns,
-                      std::min(kColumnsTogether, columns - first), threads);
-    some.find(levels, out.data() + first);
-  }
-  return out;
+void select(const T* values, uint64_t rows, uint64_t columns, const std::vector<double>& levels, unsigned threads,
+            double* out) {
+  for (uint64_t first = 0; first < columns; first += kColumnsTogether)
+    Selection<T>(values + first, rows, columns, std::min(kColumnsTogether, columns - first), threads)
+        .find(levels, out + first);
 }
 
 }  // namespace
 
 std::vector<double> quantiles(Dtype dtype, const uint8_t* values, uint64_t rows, uint64_t columns,
                               const std::vector<double>& levels, unsigned threads) {
-  switch (dtype) {
-    case Dtype::boolean:
-    case Dtype::uint8:
-      return select<uint8_t>(values, rows, columns, levels, threads);
-    case Dtype::int8:
-      return select<int8_t>(values, rows, columns, levels, threads);
-    case Dtype::int16:
-      return select<int16_t>(values, rows, columns, levels, threads);
-    case Dtype::int32:
-      return select<int32_t>(values, rows, columns, levels, threads);
-    case Dtype::int64:
-      return select<int64_t>(values, rows, columns, levels, threads);
-    case Dtype::uint16:
-      return select<uint16_t>(values, rows, columns, levels, threads);
-    case Dtype::uint32:
-      return select<uint32_t>(values, rows, columns, levels, threads);
-    case Dtype::uint64:
-      return select<uint64_t>(values, rows, columns, levels, threads);
-    case Dtype::float32:
-      return select<float>(values, rows, columns, levels, threads);
-    case Dtype::float64:
-      return select<double>(values, rows, columns, levels, threads);
-    default:
-      fail(Cause::argument, "quantiles are of numbers of 8 to 64 bits that are no float16");
-  }
+  if (dtype == Dtype::string || dtype == Dtype::bytes) fail(Cause::argument, "quantiles are of numbers, not of text");
+  std::vector<double> out(levels.size() * columns);
+  with_values(dtype, values, rows * columns,
+              [&](const auto* typed) { select(typed, rows, columns, levels, threads, out.data()); });
+  return out;
 }
 
 }  // namespace fastload

@@ -13,7 +13,7 @@
 
 namespace fastload {
 
-// values : rows x columns, row-major, of a number's dtype but float16 and bfloat16. levels : ascending, within 0 .. 1.
+// values : rows x columns, row-major, of a number's dtype. levels : ascending, within 0 .. 1.
 // Returns [level][column]: the value at level * (n - 1) of the n values that are not NaN, in order, linear in between;
 // NaN for a column that has none.
 std::vector<double> quantiles(Dtype dtype, const uint8_t* values, uint64_t rows, uint64_t columns,

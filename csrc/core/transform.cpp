@@ -11,6 +11,12 @@ namespace {
 constexpr uint64_t kPassBytes = uint64_t{32} << 10;    // of the largest rows of a chain
 constexpr uint64_t kStretchBytes = uint64_t{1} << 20;  // of an array, that a thread takes at a time
 
+uint64_t rows_at_a_time(const std::vector<Kernel>& kernels, uint64_t in_row_bytes) {
+  uint64_t largest = std::max<uint64_t>(1, in_row_bytes);
+  for (const Kernel& kernel : kernels) largest = std::max(largest, kernel.out_row_bytes);
+  return std::max<uint64_t>(1, kPassBytes / largest);
+}
+
 }  // namespace
 
 std::shared_ptr<const BatchColumns> BatchColumns::as_they_are(const std::vector<FieldSpec>& fields) {
@@ -23,12 +29,6 @@ std::vector<FieldSpec> BatchColumns::fields() const {
   std::vector<FieldSpec> out;
   for (const BatchColumn& column : columns) out.push_back(column.field);
   return out;
-}
-
-uint64_t rows_at_a_time(const std::vector<Kernel>& kernels, uint64_t in_row_bytes) {
-  uint64_t largest = std::max<uint64_t>(1, in_row_bytes);
-  for (const Kernel& kernel : kernels) largest = std::max(largest, kernel.out_row_bytes);
-  return std::max<uint64_t>(1, kPassBytes / largest);
 }
 
 KernelScratch::KernelScratch(const std::vector<Kernel>& kernels, uint64_t in_row_bytes, BufferPool* pool)
@@ -61,8 +61,8 @@ int64_t transform_rows(const std::vector<Kernel>& kernels, const uint8_t* in, ui
                        const Kernel** refused_by) {
   const uint64_t out_row_bytes = kernels.back().out_row_bytes;
   // Large enough to make calls cheap, small enough that all threads have some.
-  Stretches stretches(rows, std::min(kStretchBytes / std::max<uint64_t>(1, in_row_bytes),
-                                     rows / (4 * std::max(1u, threads)) + 1));
+  Stretches stretches(
+      rows, std::min(kStretchBytes / std::max<uint64_t>(1, in_row_bytes), rows / (4 * std::max(1u, threads)) + 1));
   std::mutex mutex;
   uint64_t first_refused = UINT64_MAX;
   in_threads(std::min<uint64_t>(threads, stretches.number()), [&] {

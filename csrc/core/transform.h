@@ -47,10 +47,7 @@ struct BatchColumns {
 // SplitMix64's output number `row` of the generator with this key, as fastload/plan/random.py has it.
 inline uint64_t row_key(uint64_t key, uint64_t row) { return mix64(key + row * 0x9E3779B97F4A7C15); }
 
-// Rows that pass through a chain of kernels together: enough to make calls cheap, few enough for the caches.
-uint64_t rows_at_a_time(const std::vector<Kernel>& kernels, uint64_t in_row_bytes);
-
-// Memory for the rows between two kernels.
+// Memory for the rows between two kernels: as many as make calls cheap, and few enough for the caches.
 class KernelScratch {
  public:
   KernelScratch(const std::vector<Kernel>& kernels, uint64_t in_row_bytes, BufferPool* pool);

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from fastload.block.dataset import Dataset
-from fastload.errors import ArgumentError, RefusedValueError, UnknownFieldError
+from fastload.errors import ArgumentError, UnknownFieldError
 from fastload.ingest.columns import Data
 from fastload.schema import Field, Schema
 from fastload.transform.base import Transform, run_chain
 from fastload.transform.chain import Chain
-from fastload.transform.compose import Compose
+from fastload.transform.compose import as_transform
 
 
 class Changes:
@@ -21,12 +21,11 @@ class Changes:
 
     def __init__(self, transforms: Mapping[str, Any] | None, source: Dataset | None = None) -> None:
         self._transforms: dict[str, Transform] = {}
-        for name, transform in (transforms or {}).items():
-            if isinstance(transform, Sequence) and not isinstance(transform, str):
-                transform = Compose(transform)
-            if not isinstance(transform, Transform):
+        for name, given in (transforms or {}).items():
+            transform = as_transform(given)
+            if transform is None:
                 raise ArgumentError(
-                    f"transform[{name!r}] must be a transform or a list of them, got {transform!r}; change other things before"
+                    f"transform[{name!r}] must be a transform or a list of them, got {given!r}; change other things before"
                 )
             self._transforms[name] = transform
         self._statistics = source.statistics if source is not None and self._transforms else {}
@@ -81,10 +80,7 @@ class Changes:
         valid = None
         if chain.nullable:
             valid = np.ones(len(values), bool) if mask is None else ~mask.reshape(len(values), -1).any(axis=1)
-        try:
-            out = run_chain(chain, values, valid)
-        except RefusedValueError as error:
-            raise RefusedValueError(f"field {name!r}, in the rows from {row} on: {error}") from None
+        out = run_chain(chain, values, valid, first_row=row)
         if valid is None:
             return out
         return np.ma.MaskedArray(out, np.broadcast_to(~valid.reshape(-1, *[1] * (out.ndim - 1)), out.shape))

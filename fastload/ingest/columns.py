@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastload.block.bfloat16 import bfloat16_bits
 from fastload.errors import IngestError
 from fastload.schema import NUMPY_DTYPES, Categorical, Field, Ragged
 
@@ -232,9 +233,7 @@ def _to_integers(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 def _to_bfloat16(values: np.ndarray) -> tuple[np.ndarray, int]:
     single, _ = cast_values(values, values.dtype.name, "float32")
-    bits = single.view(np.uint32)
-    rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)  # ties to even
-    out = np.where(np.isnan(single), np.uint32(0x7FC0), rounded).astype(np.uint16)
+    out = bfloat16_bits(single)
     back, _ = cast_values(out, "bfloat16", "float32")
     _refuse(np.isinf(back) & np.isfinite(values), values, "bfloat16 cannot hold so large a number")
     return out, _count_rounded(values, back)

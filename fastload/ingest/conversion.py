@@ -162,10 +162,7 @@ def convert(
     packs = {name: tuple(members) for name, members in (pack or {}).items()}
     source_dtypes = {name: dtype for name, dtype in wanted.items() if name not in packs}
     reader = open_source(source, options, source_dtypes, max_categories)
-    if isinstance(source, Dataset):
-        changes = Changes(transform, source)
-    else:
-        changes = Changes(transform)
+    changes = Changes(transform, source if isinstance(source, Dataset) else None)
     parts = _parts(Path(destination), reader, split)
     _check_apart(source, parts.values())
     layout = Layout.plan(reader, columns, wanted, packs, split_key)

@@ -12,7 +12,6 @@ from numba import njit
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 MIX_1, MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 SHIFT_27, SHIFT_30, SHIFT_31, SHIFT_32, SHIFT_40 = (np.uint64(n) for n in (27, 30, 31, 32, 40))
-LOW_32 = np.uint64(0xFFFFFFFF)
 
 
 @njit(inline="always")

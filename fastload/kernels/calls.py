@@ -38,9 +38,9 @@ PIXELS = (
 # below shifts_y, and then is flipped. draws: 0 where there are no keys.
 
 # Which of a row's random words is drawn for what.
-SLOT_FLIP_X, SLOT_FLIP_Y, SLOT_Y, SLOT_X, SLOT_ANGLE, SLOT_SCALE, SLOT_ERASE, SLOT_SHAPE, SLOT_TOP, SLOT_LEFT = range(
-    10
-)
+(
+    SLOT_FLIP_X, SLOT_FLIP_Y, SLOT_Y, SLOT_X, SLOT_ANGLE, SLOT_SCALE, SLOT_ERASE, SLOT_SHAPE, SLOT_TOP, SLOT_LEFT,
+) = range(10)  # fmt: skip
 
 REFUSED = -2  # a code: the row is refused
 

@@ -368,7 +368,7 @@ def run(
     valid: np.ndarray | None,
     keys: np.ndarray | None,
     threads: int,
-) -> tuple[np.ndarray, int]:
+) -> tuple[np.ndarray, int, str]:
     """The rows of an array through a chain of calls.
 
     Parameters
@@ -377,8 +377,9 @@ def run(
 
     Returns
     -------
-    The rows made, and 0 or 1 + the number of the first row that was refused.
+    The rows made; 0, or 1 + the number of the first row that was refused; and what was wrong with it.
     """
     out = np.empty((len(values), *calls[-1].out_shape), calls[-1].out_dtype)
-    refused, _ = _core.transform_rows([kernel_of(c) for c in calls], values, valid, keys, len(values), out, threads)
-    return out, refused
+    kernels = [kernel_of(call) for call in calls]
+    refused, refusal = _core.transform_rows(kernels, values, valid, keys, len(values), out, threads)
+    return out, refused, refusal

@@ -92,15 +92,18 @@ def _compiled(name: str) -> Any:
     return cuda.jit(FUNCTIONS[name])
 
 
-@cache
-def _pixels_module(device: int) -> Any:
+def _cupy() -> Any:
     try:
-        cupy = import_module("cupy")
+        return import_module("cupy")
     except ModuleNotFoundError as error:
         if error.name != "cupy":
             raise
         raise MissingExtraError("cupy", extra="cuda") from None
-    return cupy.RawModule(
+
+
+@cache
+def _pixels_module(device: int) -> Any:
+    return _cupy().RawModule(
         code=PIXELS_SOURCE.read_text(), options=("--std=c++17",), name_expressions=list(PIXELS_KERNELS.values())
     )
 
@@ -149,6 +152,15 @@ def run(calls: list[Call], values: Any, keys: Any = None, *, stream: int = 0) ->
     return values
 
 
+def viewed(array: Any, dtype: str) -> Any:
+    """Bits of halves as what they are: float16, and bfloat16 where the library has it (torch)."""
+    if dtype not in ("float16", "bfloat16"):
+        return array
+    if type(array).__module__.partition(".")[0] == "torch":
+        return array.view(getattr(sys.modules["torch"], dtype))
+    return array.view(np.float16) if dtype == "float16" else array
+
+
 def _run_one(call: Call, values: Any, keys: Any, stream: int) -> Any:
     rows = values.shape[0]
     out = _empty(values, (rows, *call.out_shape), call.out_dtype)
@@ -172,7 +184,7 @@ def _run_one(call: Call, values: Any, keys: Any, stream: int) -> Any:
 
 
 def _run_pixels(call: Call, values: Any, keys: Any, out: Any, stream: int) -> None:
-    cupy = import_module("cupy")
+    cupy = _cupy()
     queue = cupy.cuda.ExternalStream(stream)
     with queue:
         kernel = _pixels_module(cupy.cuda.Device().id).get_function(PIXELS_KERNELS[call.kernel, call.out_dtype])
@@ -197,5 +209,5 @@ def _empty(like: Any, shape: tuple[int, ...], dtype: str) -> Any:
     if library == "torch":
         return like.new_empty(shape, dtype=getattr(sys.modules["torch"], dtype))
     if library == "cupy":
-        return import_module("cupy").empty(shape, dtype)
+        return _cupy().empty(shape, dtype)
     return cuda.device_array(shape, dtype)

@@ -19,7 +19,7 @@ from fastload.load.assemble import REPEATED, SEEDS, Assembler
 from fastload.load.asynchronous import AsyncBatches
 from fastload.load.audit import Audit
 from fastload.load.deal import EpochSampler, RankSampler, Share, agreed_seed, check_share, stock_order
-from fastload.load.device import DeviceBatches, Mover, mover_for
+from fastload.load.device import Computer, DeviceBatches, Mover, mover_for
 from fastload.load.packing import Packing
 from fastload.load.passes import Key, Pass
 from fastload.load.serving import Serving, is_plan, serving_of
@@ -223,7 +223,7 @@ class DataLoader(TorchDataLoader[_T_co]):
         if native:
             recipe = recipe_of(self._asked.kernels, rows)
             in_python = rows.as_tuple or self._collates() or self._asked.whole is not None  # wants them done before
-            if self._mover is not None and self._mover.computes and not in_python:
+            if isinstance(self._mover, Computer) and not in_python:
                 recipe, self._arriving = on_arrival(recipe, rows)
             self._serving = serving_of(rows, self.batch_sampler, packing, recipe)
         self._last: Pass | None = None

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch.utils._pytree import tree_map
@@ -23,19 +23,13 @@ class Event(Protocol):
 
 
 class Mover(Protocol):
-    """The four operations that bring tensors to a device, and one that works on them there; `mover_for` gives the form for a
-    device."""
-
-    computes: bool  # whether `run` is to be asked; else transforms are done before the copy
+    """The four operations that bring tensors to a device; `mover_for` gives the form for a device."""
 
     def pin(self, tensor: torch.Tensor) -> torch.Tensor:
         """The same values in memory that the device reads by itself; the tensor as it is if it lies there."""
 
     def copy(self, pinned: torch.Tensor) -> torch.Tensor:
         """A tensor on the device, filled some time before the next event. `pinned` must stay as it is until then."""
-
-    def run(self, calls: Sequence[Call], values: torch.Tensor, keys: torch.Tensor | None) -> torch.Tensor:
-        """What the calls make of a copy: another tensor on the device, filled some time before the next event."""
 
     def record(self) -> Event:
         """The point of the side stream after all copies, and all work on them, so far."""
@@ -45,11 +39,17 @@ class Mover(Protocol):
         copies before the event, are then that stream's to use."""
 
 
+@runtime_checkable
+class Computer(Mover, Protocol):
+    """A mover whose device has kernels: there transforms are done after the copy."""
+
+    def run(self, calls: Sequence[Call], values: torch.Tensor, keys: torch.Tensor | None) -> torch.Tensor:
+        """What the calls make of a copy: another tensor on the device, filled some time before the next event."""
+
+
 class CudaMover:
     """Copies on a `stream` of its own, beside the one the step runs on. Kept, it uses its device memory again: torch
     caches memory by the stream that asked for it."""
-
-    computes = True
 
     def __init__(self, device: str | torch.device) -> None:
         self.stream = torch.cuda.Stream(device)
@@ -81,16 +81,11 @@ class CudaMover:
 class CpuMover:
     """Tensors pass as they are, and there is nothing to wait for."""
 
-    computes = False
-
     def pin(self, tensor: torch.Tensor) -> torch.Tensor:
         return tensor
 
     def copy(self, pinned: torch.Tensor) -> torch.Tensor:
         return pinned
-
-    def run(self, calls: Sequence[Call], values: torch.Tensor, keys: torch.Tensor | None) -> torch.Tensor:
-        raise NotImplementedError("transforms for the CPU are done before")
 
     def record(self) -> Event:
         return _PassedEvent()
@@ -170,7 +165,7 @@ class DeviceBatches:
     mover : Mover
         See `mover_for`.
     arrival : Arrival, optional
-        What is done to fields there.
+        What is done to fields there, by a Computer.
 
     Examples
     --------

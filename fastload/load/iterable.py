@@ -77,6 +77,10 @@ class IterableDataset(TorchIterableDataset):
         self.drop_last = drop_last
         self.transform = transform
         self._asked = asked_of(transform)
+        if self._asked.functions and self.dataset.as_tuple:
+            raise ArgumentError(
+                "a function for one field needs rows that are dicts: give one function for the whole batch"
+            )
         self._recipe = recipe_of(self._asked.kernels, self.dataset)
         self.memory_bytes = memory_bytes
         self.num_workers = num_workers

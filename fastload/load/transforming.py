@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -14,7 +14,7 @@ from fastload.errors import ArgumentError
 from fastload.kernels import cpu_kernels
 from fastload.kernels.calls import Call, runs_on_devices
 from fastload.transform.base import Transform
-from fastload.transform.compose import Compose
+from fastload.transform.compose import as_transform
 from fastload.transform.recipe import Recipe
 
 
@@ -45,10 +45,8 @@ def asked_of(transform: Any) -> Asked:
     if isinstance(transform, Mapping):
         kernels, functions = {}, {}
         for name, one in transform.items():
-            if isinstance(one, Sequence) and not isinstance(one, str):
-                one = Compose(one)
-            if isinstance(one, Transform):
-                kernels[name] = one
+            if (kernel := as_transform(one)) is not None:
+                kernels[name] = kernel
             elif callable(one):
                 functions[name] = one
             else:

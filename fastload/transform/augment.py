@@ -19,7 +19,11 @@ from fastload.transform.chain import Chain
 ERASE_STEPS = 16  # areas, and ratios, of rectangles to draw from
 
 
-class RandomFlip(Transform):
+class _Random(Transform):
+    draws = True
+
+
+class RandomFlip(_Random):
     """Mirrors an image left to right with the probability `horizontal`, and upside down with the probability `vertical`.
 
     Examples
@@ -38,7 +42,7 @@ class RandomFlip(Transform):
         pixels.flip_x, pixels.flip_y = self.horizontal, self.vertical
 
 
-class RandomTranslate(Transform):
+class RandomTranslate(_Random):
     """Moves an image by up to `pixels` pixels in each direction.
 
     Parameters
@@ -67,7 +71,7 @@ class RandomTranslate(Transform):
         chain.fill_outside(self.fill)
 
 
-class RandomCrop(Transform):
+class RandomCrop(_Random):
     """Takes a window of an image from anywhere, after `padding` pixels were added on each side.
 
     Parameters
@@ -106,7 +110,7 @@ class RandomCrop(Transform):
         chain.fill_outside(self.fill)
 
 
-class RandomRotate(Transform):
+class RandomRotate(_Random):
     """Turns an image about its middle, and scales it, in one interpolation (bilinear).
 
     Parameters
@@ -145,7 +149,7 @@ class RandomRotate(Transform):
         chain.fill_outside(self.fill)
 
 
-class RandomErase(Transform):
+class RandomErase(_Random):
     """Overwrites a rectangle with the probability `p` (Zhong et al., "Random Erasing Data Augmentation", AAAI 2020).
 
     Parameters

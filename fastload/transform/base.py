@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from fastload.transform.chain import Chain
 _KINDS: dict[str, type[Transform]] = {}
 
 
-class Transform:
+class Transform(ABC):
     """Makes something else of the values of one field. Subclasses say in `extend` what.
 
     Parameters are attributes of the same names; what is learned in `fit` are attributes that end in an underscore, of which
@@ -29,14 +30,15 @@ class Transform:
     """
 
     _LEARNED: tuple[str, ...] = ()
+    draws = False  # at random, by (seed, epoch, row)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         _KINDS[cls.__name__] = cls
 
+    @abstractmethod
     def extend(self, chain: Chain) -> None:
         """Adds the steps to a chain."""
-        raise NotImplementedError
 
     # --- scikit-learn's ways ------------------------------------------------------------------------
 
@@ -80,13 +82,18 @@ class Transform:
         )
         self.extend(chain)
         chain.finish()
+        if chain.masks:
+            raise ArgumentError(
+                "a mask of missing values comes beside the batches of a loader; of an array np.isnan(X) is one"
+            )
         keys = None
         if chain.draws:
             keys = row_keys(seed, epoch, np.arange(values.shape[0]) if rows is None else np.asarray(rows))
         if not chain.calls:
             return values
         if on_device is not None:
-            return cuda_kernels().run(chain.calls, values, keys, stream=stream)
+            cuda = cuda_kernels()
+            return cuda.viewed(cuda.run(chain.calls, values, keys, stream=stream), chain.dtype)
         return run_chain(chain, values, None, keys, num_workers)
 
     def fit_transform(self, X: Any, y: Any = None) -> Any:
@@ -168,16 +175,21 @@ def load_transform(path: str | os.PathLike[str]) -> Transform:
 
 
 def run_chain(
-    chain: Chain, values: np.ndarray, valid: Any = None, keys: Any = None, num_workers: int | None = None
+    chain: Chain,
+    values: np.ndarray,
+    valid: Any = None,
+    keys: Any = None,
+    num_workers: int | None = None,
+    first_row: int = 0,
 ) -> np.ndarray:
-    """Values of a finished chain's source [rows, ...], through it. valid : bool [rows], where the source is nullable."""
+    """Values of a finished chain's source [rows, ...], through it. valid : bool [rows], where the source is nullable.
+    first_row : the number of the first of them, for errors."""
     if not chain.calls:
         return values
     threads = default_threads() if num_workers is None else num_workers
-    out, refused = cpu_kernels().run(chain.calls, values, valid, keys, threads)
+    out, refused, refusal = cpu_kernels().run(chain.calls, values, valid, keys, threads)
     if refused:
-        reason = next(call.refusal for call in chain.calls if call.refusal)
-        raise RefusedValueError(f"row {refused - 1}: {reason}")
+        raise RefusedValueError(f"field {chain.name!r}, row {first_row + refused - 1}: {refusal}")
     return out.view(np.float16) if chain.dtype == "float16" else out
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from fastload.block.bfloat16 import bfloat16_bits
 from fastload.errors import ArgumentError
 from fastload.kernels.calls import PIXELS, Call
 from fastload.schema import NUMPY_DTYPES, Field
@@ -50,7 +51,7 @@ class Pixels:
 
 
 class Chain:
-    """The calls that bring rows of `source` to what transforms have asked for; `field` is what they are then.
+    """The calls that bring rows of `source` to what transforms have asked for.
 
     statistics, category_names : the field's, where data have them, else None.
     """
@@ -64,7 +65,7 @@ class Chain:
         self.source, self.statistics, self.category_names = source, statistics, category_names
         self.dtype, self.shape, self.nullable = source.dtype, source.shape, source.nullable
         self.calls: list[Call] = []
-        self.masks: list[tuple[str, Call]] = []  # further fields made of the source
+        self.masks: list[tuple[str, list[Call]]] = []  # further fields made of the source
         self.channels_first = False
         self._steps: list[tuple[Any, ...]] = []
         self._pixels: Pixels | None = None
@@ -83,11 +84,12 @@ class Chain:
 
     @property
     def row_elements(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
+        return _elements(self.shape)
 
     def column_values(self, values: Any, what: str) -> np.ndarray:
-        """One number, or one per column, as float64; ArgumentError for another count."""
-        array = np.asarray(values, np.float64).reshape(-1)
+        """One number, or one per column; ArgumentError for another count. Whole numbers stay such: not all are floats."""
+        array = np.asarray(values).reshape(-1)
+        array = array if array.dtype.kind in "iu" else array.astype(np.float64)
         columns = self._columns()
         if array.size not in (1, columns):
             raise ArgumentError(f"{what} must be one number or {columns} for field {self.name!r}, got {array.size}")
@@ -126,33 +128,30 @@ class Chain:
 
     def add_mask(self, suffix: str) -> None:
         """Beside the field comes one that says which values are missing in the source."""
-        dtype = NUMPY_DTYPES[self.source.dtype].name
-        in_dtype, before = (
-            (dtype, []) if self.source.dtype not in HALVES else ("float32", [self._widen(self.source.dtype)])
-        )
-        call = Call(
-            "missing",
-            in_dtype,
-            "bool",
-            (self._source_elements(), int(self.nullable)),
-            _nothing(in_dtype),
-            self.source.shape,
-        )
-        self.masks.append((suffix, [*before, call]))
-
-    def _source_elements(self) -> int:
-        return int(np.prod(self.source.shape, dtype=np.int64))
+        before = [_widen(self.source.dtype, self.source.shape)] if self.source.dtype in HALVES else []
+        in_dtype = "float32" if before else NUMPY_DTYPES[self.source.dtype].name
+        integers = (_elements(self.source.shape), int(self.nullable))
+        mask = Call("missing", in_dtype, "bool", integers, _nothing(in_dtype), self.source.shape)
+        self.masks.append((suffix, [*before, mask]))
 
     def encode(self, categories: np.ndarray, unknown: int, missing: int, refusal: str) -> None:
         """Values -> their places among `categories`, which ascend."""
         self._flush()
-        if self.dtype in HALVES:
-            self.calls.append(self._widen(self.dtype))
-            self.dtype = "float32"
+        self._widen_halves()
         in_dtype = NUMPY_DTYPES[self.dtype].name
-        integers = (self.row_elements, int(self.nullable and not self.calls), unknown, missing, len(categories))
-        numbers = np.ascontiguousarray(categories, in_dtype)
+        integers = (self.row_elements, int(self._reads_null), unknown, missing, len(categories))
+        numbers = self._as_categories(categories, np.dtype(in_dtype))
         self._add(Call("ordinal", in_dtype, "int64", integers, numbers, self.shape, refusal), "int64")
+
+    def _as_categories(self, categories: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            numbers = np.ascontiguousarray(categories, dtype) if categories.dtype.kind in "biuf" else None
+        if numbers is None or (numbers != categories).any():
+            raise ArgumentError(
+                f"the categories of field {self.name!r} must be numbers that {dtype.name} holds, as the field does; got "
+                f"{categories[:5].tolist()}{' ...' if len(categories) > 5 else ''}"
+            )
+        return numbers
 
     def one_hot(self, categories: int, dtype: str) -> None:
         """Codes -> a place for each category, of which one is 1."""
@@ -214,12 +213,14 @@ class Chain:
         self.calls.append(call)
         self.dtype = dtype
 
-    def _widen(self, dtype: str) -> Call:
-        patterns = np.arange(1 << 16, dtype=np.uint32)
-        numbers = patterns.astype(np.uint16).view(np.float16).astype(np.float32)
-        if dtype == "bfloat16":
-            numbers = (patterns << 16).view(np.float32)
-        return Call("widen", "uint16", "float32", (self.row_elements,), numbers, self.shape)
+    @property
+    def _reads_null(self) -> bool:
+        """The next call is the first that can tell which rows are null."""
+        return self.nullable and all(call.kernel == "widen" for call in self.calls)
+
+    def _widen_halves(self) -> None:
+        if self.dtype in HALVES:
+            self._add(_widen(self.dtype, self.shape), "float32")
 
     def _flush(self, dtype: str | None = None) -> None:
         """Makes calls of the steps that were collected; values come out as `dtype`, or as what is usual."""
@@ -230,10 +231,8 @@ class Chain:
 
     def _flush_steps(self, dtype: str | None) -> None:
         steps, self._steps = self._steps, []
-        given = self.dtype
-        dtype = dtype or _usual_dtype(given, steps)
-        if given in HALVES:
-            self._add(self._widen(given), "float32")
+        dtype = dtype or _usual_dtype(self.dtype, steps)
+        self._widen_halves()
         compute = _compute_dtype(self.dtype, dtype, steps)
         to_half = dtype in HALVES
         result = np.dtype(np.float32) if to_half else NUMPY_DTYPES[dtype]
@@ -248,8 +247,7 @@ class Chain:
     def _add_scale(self, steps: list[tuple[Any, ...]], compute: np.dtype, result: np.dtype) -> None:
         columns = self._columns()
         center, factor, low, high, missing = _fold(steps, columns, compute)
-        first = not self.calls
-        reads_null = self.nullable and first and (compute.kind == "f" or any(step[0] == "fill" for step in steps))
+        reads_null = self._reads_null and (compute.kind == "f" or any(step[0] == "fill" for step in steps))
         refuses = compute.kind == "f" and result.kind != "f" and bool(np.isnan(missing).any())
         if refuses:
             missing = np.nan_to_num(missing)  # of null rows, which stay null
@@ -331,8 +329,8 @@ def _usual_dtype(dtype: str, steps: list[tuple[Any, ...]]) -> str:
 
 def _compute_dtype(dtype: str, result: str, steps: list[tuple[Any, ...]]) -> np.dtype:
     is_whole = not dtype.startswith("float") and not result.startswith(("float", "bfloat"))
-    if is_whole and dtype != "uint64" and not any(step[0] == "affine" for step in steps):
-        return np.dtype(np.int64)
+    if is_whole and not any(step[0] == "affine" for step in steps):
+        return np.dtype(np.uint64 if dtype == "uint64" else np.int64)
     return np.dtype(np.float64 if dtype in WIDE else np.float32)
 
 
@@ -373,14 +371,19 @@ def _apply(steps: list[tuple[Any, ...]], values: np.ndarray, compute: Any) -> np
 
 
 def _to_compute(values: np.ndarray, columns: int, compute: np.dtype) -> np.ndarray:
-    if compute.kind == "i":  # bounds that no integer reaches
-        values = np.clip(values, -(2.0**63), 2.0**63 - 1024)
+    if compute.kind in "iu":  # bounds that no such number reaches
+        held = np.iinfo(compute)
+        values = np.array([min(max(_whole(v), held.min), held.max) for v in values.tolist()], compute)
     return np.broadcast_to(values.astype(compute), columns)
+
+
+def _whole(value: float) -> int:
+    return int(value) if np.isfinite(value) else int(np.sign(value)) << 64
 
 
 def _limits(result: np.dtype, compute: np.dtype) -> tuple[Any, Any]:
     """The least and the largest number of `compute` that `result` holds."""
-    if compute.kind == "i":
+    if compute.kind in "iu":
         both, own = np.iinfo(compute), np.iinfo(result)
         return max(both.min, own.min), min(both.max, own.max)
     most = compute.type(np.iinfo(result).max)
@@ -392,14 +395,25 @@ def _limits(result: np.dtype, compute: np.dtype) -> tuple[Any, Any]:
 def _as_dtype(values: np.ndarray, dtype: str, name: str) -> np.ndarray:
     """float32 -> the dtype, as it is held."""
     if dtype == "bfloat16":
-        wide = values.view(np.uint32).astype(np.uint64)
-        return ((wide + 0x7FFF + (wide >> 16 & 1)) >> 16).astype(np.uint16)
+        return bfloat16_bits(values)
     if dtype == "float16":
         return values.astype(np.float16).view(np.uint16)
     out = values.astype(NUMPY_DTYPES[dtype])
     if out.dtype.kind != "f" and (out != values).any():
         raise ArgumentError(f"field {name!r}: its pixels, or what fills in for them, do not fit {dtype} any more")
     return out
+
+
+def _widen(dtype: str, shape: tuple[int, ...]) -> Call:
+    patterns = np.arange(1 << 16, dtype=np.uint32)
+    numbers = patterns.astype(np.uint16).view(np.float16).astype(np.float32)
+    if dtype == "bfloat16":
+        numbers = (patterns << 16).view(np.float32)
+    return Call("widen", "uint16", "float32", (_elements(shape),), numbers, shape)
+
+
+def _elements(shape: tuple[int, ...]) -> int:
+    return int(np.prod(shape, dtype=np.int64))
 
 
 def _threshold(probability: float) -> int:

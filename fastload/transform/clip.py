@@ -35,10 +35,7 @@ class Clip(Transform):
 
     @staticmethod
     def _bounds(low: Any, high: Any) -> tuple[np.ndarray, np.ndarray]:
-        return (
-            np.asarray(-np.inf if low is None else low, np.float64),
-            np.asarray(np.inf if high is None else high, np.float64),
-        )
+        return np.asarray(-np.inf if low is None else low), np.asarray(np.inf if high is None else high)
 
     def extend(self, chain: Chain) -> None:
         chain.clip(*self._bounds(self.low, self.high))

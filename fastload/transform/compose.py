@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from fastload.errors import ArgumentError
 from fastload.transform.base import Transform, from_json
 from fastload.transform.chain import Chain
+from fastload.transform.learn import array_of
 
 
 class Compose(Transform):
@@ -33,16 +32,20 @@ class Compose(Transform):
             raise ArgumentError(f"Compose takes at least one transform, and nothing else; got {wrong or 'none'}")
         self.transforms = list(transforms)
 
+    @property
+    def draws(self) -> bool:
+        return any(transform.draws for transform in self.transforms)
+
     @classmethod
     def _from_parameters(cls, parameters: dict[str, Any]) -> Compose:
         return cls([from_json(state) for state in parameters["transforms"]])
 
     def fit(self, X: Any, y: Any = None) -> Compose:
-        """Fits each on what those before it make of `X`."""
+        """Fits each on what those before it make of `X`; those that draw are left out, as they move pixels and change none."""
         for i, transform in enumerate(self.transforms):
             transform.fit(X)
-            if i + 1 < len(self.transforms):
-                X = transform.transform(X if not hasattr(X, "schema") else _values(X))
+            if i + 1 < len(self.transforms) and not transform.draws:
+                X = transform.transform(array_of(X))
         return self
 
     def extend(self, chain: Chain) -> None:
@@ -50,7 +53,8 @@ class Compose(Transform):
             transform.extend(chain)
 
 
-def _values(rows: Any) -> np.ndarray:
-    from fastload.transform.learn import array_of
-
-    return array_of(rows)
+def as_transform(given: Any) -> Transform | None:
+    """A transform, or a list of them as one; None if it is neither."""
+    if isinstance(given, Sequence) and not isinstance(given, str):
+        return Compose(given)
+    return given if isinstance(given, Transform) else None

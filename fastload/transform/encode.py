@@ -26,7 +26,7 @@ class _Encoder(Transform):
 
     def _categories(self, chain: Chain) -> np.ndarray:
         if self.categories is not None:
-            return np.unique(np.asarray(self.categories))
+            return np.unique(np.asarray(list(self.categories)))
         if hasattr(self, "categories_"):
             return self.categories_
         if chain.category_names is not None:

@@ -63,13 +63,14 @@ class Impute(Transform):
             self.statistics_ = np.array([_most_frequent(column) for column in columns])
         return self
 
-    def _known(self, statistics: Any) -> np.ndarray | None:
-        """Of statistics, if they hold it."""
+    def _known(self, statistics: Any, category_names: Any = None) -> np.ndarray | None:
+        """Of statistics, if they hold it; of categories, their codes."""
         if self.strategy == "mean":
             return np.nan_to_num(np.atleast_1d(np.asarray(statistics.mean, np.float64)))
         if self.strategy == "most_frequent" and statistics.class_counts:
             counts = statistics.class_counts
-            return np.array([max(sorted(counts), key=counts.get)], np.float64)
+            best = max(sorted(counts), key=counts.get)
+            return np.array([best if category_names is None else category_names.index(best)])
         return None
 
     def extend(self, chain: Chain) -> None:
@@ -80,7 +81,7 @@ class Impute(Transform):
             return
         values = getattr(self, "statistics_", None)
         if values is None and chain.statistics is not None:
-            values = self._known(chain.statistics)
+            values = self._known(chain.statistics, chain.category_names)
         if values is None:
             raise NotFittedError(
                 f"Impute({self.strategy!r}) does not know what to fill in for field {chain.name!r}, and no statistics say so: "

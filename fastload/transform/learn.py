@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastload import _core
+from fastload.block.batch import column_namer
 from fastload.block.columns import infer_field, to_spec
 from fastload.block.dataset import Dataset, RowAccess
 from fastload.block.statistics import RECORD, FieldStatistics, field_statistics
@@ -31,9 +32,11 @@ def statistics_of(X: Any) -> FieldStatistics:
 
 
 def array_of(X: Any) -> np.ndarray:
-    """Values of an array, or of a data set of one field; EmptyError without rows."""
+    """Values of an array, or of a data set of one field, without rows that are null; EmptyError if there are none."""
     if isinstance(X, RowAccess):
-        X = X.select(only_field(X))[:][only_field(X)]
+        name = only_field(X)
+        parts = column_namer(X.schema)(X.read_rows(np.arange(X.num_rows)))
+        X = parts[name] if f"{name}_valid" not in parts else parts[name][parts[f"{name}_valid"]]
     values = np.ascontiguousarray(X)
     if values.ndim == 0 or len(values) == 0:
         raise EmptyError(f"fit needs at least one row, got an array of shape {values.shape}")

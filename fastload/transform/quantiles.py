@@ -43,8 +43,6 @@ def quantiles(values: np.ndarray, levels: Sequence[float]) -> np.ndarray:
     if not all(0 <= level <= 1 for level in levels):
         raise ArgumentError(f"levels must lie in 0 .. 1, got {levels}")
     values = np.ascontiguousarray(values)
-    if values.dtype == np.float16:
-        values = values.astype(np.float32)
     if values.dtype.kind not in "biuf" or values.dtype.name not in DTYPES:
         raise DtypeError(f"quantiles are of numbers, got an array of {values.dtype}")
     columns = values.shape[-1] if values.ndim > 1 else 1

@@ -36,7 +36,7 @@ def test_kernels_agree_with_the_cpu(name, library):
         step.extend(chain)
     chain.finish()
     keys = row_keys(1, 2, np.arange(len(values)))
-    expected, _ = cpu.run(chain.calls, values, None, keys, 1)
+    expected, _, _ = cpu.run(chain.calls, values, None, keys, 1)
     stream = torch.cuda.Stream()
     if library == "torch":
         with torch.cuda.stream(stream):

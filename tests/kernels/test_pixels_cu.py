@@ -96,7 +96,7 @@ def test_draws_are_those_of_the_cpu(library):
     keys = row_keys(3, 4, np.arange(500))
     from fastload.kernels import cpu
 
-    by_cpu, _ = cpu.run([call], values, None, keys, 1)
+    by_cpu, _, _ = cpu.run([call], values, None, keys, 1)
     out = np.zeros_like(by_cpu)
     integers = np.array(call.integers, np.int64)
     pointers = [array.ctypes.data_as(ctypes.c_void_p) for array in (values, keys, integers, call.numbers, out)]

@@ -20,8 +20,6 @@ class FakeMover:
     copies that the caller's stream was not told of.
     """
 
-    computes = True
-
     def __init__(self) -> None:
         self.faults: list[str] = []
         self._copies: list[_Copy | _Work] = []

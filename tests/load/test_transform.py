@@ -232,6 +232,27 @@ def test_numba_is_imported_only_for_transforms(data):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_nulls_of_halves_and_the_most_frequent_category(tmp_path):
+    """float16 is widened first, and what lies under a mask is not taken for a value."""
+    halves = np.ma.MaskedArray(np.full((9, 2), 7, np.float16), [[i % 3 == 0] * 2 for i in range(9)])
+    kinds = fl.Categorical(np.array([1, 1, 2, 0, 1, 1, 2, 0, 1], np.int32), ["a", "b", "c"])
+    transform = {"h": fl.Impute("constant", fill_value=-1, add_mask=True)}
+    for rows in ({"h": halves}, fl.write(tmp_path / "h.fl", {"h": halves})):
+        batch = next(iter(fl.DataLoader(rows, batch_size=9, transform=transform)))
+        assert batch["h"].dtype == torch.float16
+        assert batch["h"][:, 0].tolist() == [-1, 7, 7] * 3
+        assert batch["h_missing"][:, 1].tolist() == [True, False, False] * 3
+    data = fl.write(tmp_path / "k.fl", {"kind": kinds})
+    loader = fl.DataLoader(data, batch_size=9, transform={"kind": fl.Impute("most_frequent")})
+    assert next(iter(loader))["kind"].tolist() == kinds.codes.tolist()
+
+
+def test_a_function_for_a_field_needs_names(data):
+    dataset, _ = data
+    with pytest.raises(ArgumentError, match="whole batch"):
+        fl.IterableDataset(dataset.select("x").astuple(), 10, transform={"x": len})
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_iterable_dataset(data, workers):
     dataset, _ = data

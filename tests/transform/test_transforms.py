@@ -14,6 +14,7 @@ from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, OrdinalEncoder, R
 
 import fastload as fl
 from fastload.errors import ArgumentError, DtypeError, NotFittedError, RefusedValueError
+from fastload.transform.base import Transform
 from fastload.transform.quantiles import quantiles
 from fastload.transform.sketch import QuantileSketch
 
@@ -274,3 +275,51 @@ def test_rotation_turns_as_rot90_does_and_scale_enlarges():
         np.testing.assert_allclose(turned, np.rot90(images, quarter, axes=(1, 2)).transpose(0, 3, 1, 2), atol=2e-3)
     twice = fl.RandomRotate(0, scale=(2, 2)).transform(images)
     np.testing.assert_allclose(twice[:, :, 1::2, 1::2], images[:, 2:5, 2:5].transpose(0, 3, 1, 2), atol=1e-4)
+
+
+def test_the_refusal_is_that_of_the_step_that_refuses():
+    encode = fl.Compose([fl.Clip(0, 5), fl.Ordinal(categories=[0, 1, 5])])
+    with pytest.raises(RefusedValueError, match="row 2: a value is none of the 3 categories"):
+        encode.transform(np.array([1.0, 9.0, 3.0]))
+
+
+def test_categories_that_the_field_cannot_hold_are_refused():
+    for dtype, wrong in ((np.int64, [1.5, 2]), (np.uint8, [1, 300]), (np.float32, ["a", "b"])):
+        with pytest.raises(ArgumentError, match="must be numbers that"):
+            fl.Ordinal(categories=wrong).transform(np.array([1], dtype))
+
+
+def test_whole_numbers_beyond_those_of_floats():
+    large = np.array([2**64 - 1, 2**63 + 1, 2**53 + 1], np.uint64)
+    assert fl.Clip(0, 2**64 - 2).transform(large).tolist() == [2**64 - 2, 2**63 + 1, 2**53 + 1]
+    assert fl.Cast("int64").transform(large).tolist() == [2**63 - 1, 2**63 - 1, 2**53 + 1]
+    assert fl.Clip(2**53 + 1, 2**62 + 1).transform(np.array([0, 2**62 + 3])).tolist() == [2**53 + 1, 2**62 + 1]
+
+
+def test_nulls_teach_nothing(tmp_path):
+    masked = np.ma.MaskedArray([5, 7, 9, 0, 0, 0, 0], [0, 0, 0, 1, 1, 1, 1])
+    data = fl.write(tmp_path / "d.fl", {"n": masked}).select("n")
+    for rows in (data, fl.open(tmp_path / "d.fl")):
+        assert fl.Impute("median", exact=True).fit(rows).statistics_.tolist() == [7]
+        assert fl.Impute("median").fit(rows).statistics_.tolist() == [7]
+        assert fl.Impute("most_frequent").fit(rows).statistics_.tolist() == [5]
+        assert fl.Ordinal().fit(rows).categories_.tolist() == [5, 7, 9]
+
+
+def test_fitting_goes_past_what_only_moves_pixels():
+    images = np.random.default_rng(0).integers(0, 256, (50, 8, 8, 3), np.uint8)
+    pipeline = fl.Compose([fl.RandomCrop(8, padding=4), fl.RandomFlip(), fl.Normalize()]).fit(images)
+    np.testing.assert_allclose(pipeline.transforms[-1].center_, images.mean(axis=(0, 1, 2)))
+
+
+def test_a_mask_is_not_dropped_in_silence():
+    with pytest.raises(ArgumentError, match=r"np\.isnan"):
+        fl.Impute("constant", fill_value=0, add_mask=True).transform(np.zeros(3))
+
+
+def test_what_a_transform_is_must_be_said():
+    class Nothing(Transform):
+        pass
+
+    with pytest.raises(TypeError, match="extend"):
+        Nothing()
