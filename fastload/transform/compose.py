@@ -20,6 +20,7 @@ class Compose(Transform):
 
     Examples
     --------
+    >>> import numpy as np
     >>> from fastload.transform.cast import Cast
     >>> from fastload.transform.clip import Clip
     >>> Compose([Clip(0, 2), Cast("int8")]).transform(np.array([-1.0, 1.5, 9.0])).tolist()
