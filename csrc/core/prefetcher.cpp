@@ -273,7 +273,7 @@ bool Engine::may_begin(EpochWork& epoch) {
 void Engine::fail_window(EpochWork& epoch, uint64_t window, std::exception_ptr error) {
   if (window >= epoch.failed_window) return;
   epoch.failed_window = window;
-  epoch.error = error;
+  epoch.error = std::move(error);
   epoch.ready.notify_all();
 }
 
@@ -434,8 +434,9 @@ void Engine::gather(const Job& job, Scratch& scratch) {
   slot.digest += digest;
   slot.bad_rows.insert(slot.bad_rows.end(), noted.bad_rows.begin(), noted.bad_rows.end());
   if (noted.error && !slot.error) slot.error = noted.error;
-  if (refusal && !slot.refusal) slot.refusal = refusal;
-  if (error) fail_window(epoch, job.window, error);
+  if (refusal && !slot.refusal) slot.refusal = std::move(refusal);
+  const bool has_failed = error != nullptr;
+  if (has_failed) fail_window(epoch, job.window, std::move(error));
   const bool is_over = (epoch.window_rows_left[job.window] -= job.rows) == 0;
   if (is_over) {
     while (epoch.windows_over < epoch.window_rows_left.size() && epoch.window_rows_left[epoch.windows_over] == 0) {
@@ -445,7 +446,7 @@ void Engine::gather(const Job& job, Scratch& scratch) {
   }
   if (epoch.needs_no_memory()) epoch.own_store.reset();
   if (is_over || epoch.needs_no_memory()) wake_all();  // for its next window, or for an epoch after this one
-  if (error || --slot.parts_left > 0) return;
+  if (has_failed || --slot.parts_left > 0) return;
   const bool is_refused = slot.refusal != nullptr;
   lock.unlock();
   Batch batch;
@@ -457,7 +458,7 @@ void Engine::gather(const Job& job, Scratch& scratch) {
   const uint64_t size_bytes = batch.size_bytes();
   lock.lock();
   if (error) {
-    fail_window(epoch, job.window, error);
+    fail_window(epoch, job.window, std::move(error));
   } else {
     slot.batch = std::move(batch);
     slot.batch.row_numbers = std::move(slot.row_numbers);
