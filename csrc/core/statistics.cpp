@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <numeric>
 #include <type_traits>
 #include <unordered_map>
 #include <vector>
@@ -82,24 +83,6 @@ void summarize_general(const T* values, uint64_t rows, uint64_t row_elements, ui
   });
 }
 
-// Values without nulls are added up in lanes: one for each column, or several, side by side, that compilers turn into
-// vector instructions; with AVX2 where the processor has it. A lane's counts are as wide as its values.
-template <class T>
-struct Lanes {
-  using Count = std::conditional_t<sizeof(T) == 8, uint64_t, uint32_t>;
-
-  std::vector<double> sums, means, deviations;
-  std::vector<T> least, most;
-  std::vector<Count> finite;
-
-  explicit Lanes(uint64_t lanes)
-      : sums(lanes), means(lanes), deviations(lanes), least(lanes, kLargest), most(lanes, kSmallest), finite(lanes) {}
-
-  static constexpr bool kFloats = std::is_floating_point_v<T>;
-  static constexpr T kLargest = kFloats ? std::numeric_limits<T>::infinity() : std::numeric_limits<T>::max();
-  static constexpr T kSmallest = kFloats ? -std::numeric_limits<T>::infinity() : std::numeric_limits<T>::lowest();
-};
-
 #if defined(__x86_64__)
 #define FASTLOAD_WIDE __attribute__((target("avx2")))
 bool has_wide() { return __builtin_cpu_supports("avx2"); }
@@ -109,127 +92,230 @@ bool has_wide() { return false; }
 #endif
 #define FASTLOAD_INLINE inline __attribute__((always_inline))
 
-// Whether values are finite, as masks of their bits: comparisons of floats, which may trap, would keep lanes apart.
+// Whole numbers without nulls are added up in lanes: one for each column, or several, side by side, that compilers turn
+// into vector instructions; with AVX2 where the processor has it.
 template <class T>
-struct Masks {
-  using Bits = typename Lanes<T>::Count;
-  static constexpr Bits kExponent = sizeof(T) == 8 ? static_cast<Bits>(0x7FF0000000000000) : Bits{0x7F800000};
+struct Lanes {
+  std::vector<double> sums, means, deviations;
+  std::vector<T> least, most;
 
-  static FASTLOAD_INLINE Bits bits_of(T value) {
-    Bits bits;
-    std::memcpy(&bits, &value, sizeof bits);
-    return bits;
-  }
-  static FASTLOAD_INLINE Bits finite(Bits bits) {
-    return (bits & kExponent) != kExponent ? static_cast<Bits>(~Bits{0}) : 0;
-  }
+  explicit Lanes(uint64_t lanes)
+      : sums(lanes),
+        means(lanes),
+        deviations(lanes),
+        least(lanes, std::numeric_limits<T>::max()),
+        most(lanes, std::numeric_limits<T>::lowest()) {}
 };
 
-// kGaps: some values are NaN.
-template <class T, bool kGaps>
+template <class T>
 FASTLOAD_INLINE void add_some(const T* from, uint64_t n, Lanes<T>& lanes) {
   double* __restrict sums = lanes.sums.data();
   T* __restrict least = lanes.least.data(), * __restrict most = lanes.most.data();
-  auto* __restrict finite = lanes.finite.data();
   for (uint64_t i = 0; i < n; ++i) {
-    const T value = from[i];
-    least[i] = value < least[i] ? value : least[i];
-    most[i] = value > most[i] ? value : most[i];
-    if constexpr (kGaps) {
-      const auto bits = Masks<T>::bits_of(value), mask = Masks<T>::finite(bits), kept = bits & mask;
-      T finite_value;
-      std::memcpy(&finite_value, &kept, sizeof kept);
-      sums[i] += static_cast<double>(finite_value);
-      finite[i] -= mask;  // by -1
-    } else {
-      sums[i] += static_cast<double>(value);
-    }
+    least[i] = from[i] < least[i] ? from[i] : least[i];
+    most[i] = from[i] > most[i] ? from[i] : most[i];
+    sums[i] += static_cast<double>(from[i]);
   }
 }
 
-template <class T, bool kGaps>
+template <class T>
 FASTLOAD_INLINE void deviate_some(const T* from, uint64_t n, Lanes<T>& lanes) {
   double* __restrict deviations = lanes.deviations.data();
   const double* __restrict means = lanes.means.data();
   for (uint64_t i = 0; i < n; ++i) {
-    double deviation = static_cast<double>(from[i]) - means[i];
-    if constexpr (kGaps) {
-      const auto mask =
-          static_cast<std::make_signed_t<typename Lanes<T>::Count>>(Masks<T>::finite(Masks<T>::bits_of(from[i])));
-      uint64_t bits;
-      std::memcpy(&bits, &deviation, sizeof bits);
-      bits &= static_cast<uint64_t>(static_cast<int64_t>(mask));
-      std::memcpy(&deviation, &bits, sizeof bits);
-    }
+    const double deviation = static_cast<double>(from[i]) - means[i];
     deviations[i] += deviation * deviation;
   }
 }
 
 // The whole of a chunk, added up (kDeviate: its deviations): lanes after lanes, and what is left.
-template <class T, bool kGaps, bool kDeviate>
+template <class T, bool kDeviate>
 FASTLOAD_INLINE void pass_over(const T* values, uint64_t elements, Lanes<T>& lanes) {
   const uint64_t wide = lanes.sums.size(), whole = elements / wide * wide;
   for (uint64_t at = 0; at < elements; at += wide) {
     const uint64_t n = at < whole ? wide : elements - whole;
     if constexpr (kDeviate)
-      deviate_some<T, kGaps>(values + at, n, lanes);
+      deviate_some<T>(values + at, n, lanes);
     else
-      add_some<T, kGaps>(values + at, n, lanes);
+      add_some<T>(values + at, n, lanes);
   }
 }
 
-template <class T, bool kGaps, bool kDeviate>
+template <class T, bool kDeviate>
 FASTLOAD_WIDE void wide_pass(const T* values, uint64_t elements, Lanes<T>& lanes) {
-  pass_over<T, kGaps, kDeviate>(values, elements, lanes);
+  pass_over<T, kDeviate>(values, elements, lanes);
 }
 
-template <class T, bool kGaps, bool kDeviate>
+template <class T, bool kDeviate>
 void pass(const T* values, uint64_t elements, Lanes<T>& lanes) {
   static const bool is_wide = has_wide();
   if (is_wide)
-    wide_pass<T, kGaps, kDeviate>(values, elements, lanes);
+    wide_pass<T, kDeviate>(values, elements, lanes);
   else
-    pass_over<T, kGaps, kDeviate>(values, elements, lanes);
+    pass_over<T, kDeviate>(values, elements, lanes);
 }
 
-// False if there are gaps after all, or, with gaps, infinities.
-template <class T, bool kGaps>
-bool summarize_lanes(const T* values, uint64_t elements, uint64_t columns, StatRecord* records) {
+template <class T>
+void summarize_whole(const T* values, uint64_t elements, uint64_t columns, StatRecord* records) {
   const uint64_t copies = columns >= 16 ? 1 : (16 + columns - 1) / columns;  // independent sums for narrow fields
   Lanes<T> lanes(columns * copies);
-  pass<T, kGaps, false>(values, elements, lanes);
-  const uint64_t per_column = elements / columns;
+  pass<T, false>(values, elements, lanes);
   for (uint64_t c = 0; c < columns; ++c) {
     StatRecord record;
     double sum = 0;
-    T low = Lanes<T>::kLargest, high = Lanes<T>::kSmallest;
+    T low = lanes.least[c], high = lanes.most[c];
     for (uint64_t lane = c; lane < lanes.sums.size(); lane += columns) {
       sum += lanes.sums[lane];
       low = std::min(low, lanes.least[lane]);
       high = std::max(high, lanes.most[lane]);
-      record.count += lanes.finite[lane];
     }
-    if (!kGaps && !std::isfinite(sum)) return false;  // a NaN or an infinity is among them, or the sum overflowed
-    if (!kGaps) record.count = per_column;
-    record.nans = per_column - record.count;
-    if (kGaps && (low == Lanes<T>::kSmallest || high == Lanes<T>::kLargest)) return false;
-    if (record.count) {
-      record.min_bits = to_bits(low);
-      record.max_bits = to_bits(high);
-    }
-    if (record.count) record.mean = sum / static_cast<double>(record.count);
+    record.count = elements / columns;
+    record.min_bits = to_bits(low);
+    record.max_bits = to_bits(high);
+    record.mean = sum / static_cast<double>(record.count);
     for (uint64_t lane = c; lane < lanes.sums.size(); lane += columns) lanes.means[lane] = record.mean;
     records[c] = record;
   }
-  pass<T, kGaps, true>(values, elements, lanes);
+  pass<T, true>(values, elements, lanes);
   for (uint64_t lane = 0; lane < lanes.sums.size(); ++lane) records[lane % columns].m2 += lanes.deviations[lane];
-  return true;
 }
 
+// Floats are read once: sums of the distances from a value of the column, and of their squares. Four lanes are a
+// vector.
 template <class T>
-bool begins_with_gaps(const T* values, uint64_t elements) {
-  constexpr uint64_t kLooked = 1024;
-  return std::any_of(values, values + std::min(elements, kLooked), [](T value) { return value - value != T{0}; });
+struct Floats {
+  static constexpr int kVector = 4, kVectors = 2, kTile = kVector * kVectors;
+  typedef T Values __attribute__((vector_size(kVector * sizeof(T)), aligned(sizeof(T)), may_alias));
+  typedef double Sums __attribute__((vector_size(kVector * 8), aligned(8), may_alias));
+  typedef int64_t Counts __attribute__((vector_size(kVector * 8), aligned(8), may_alias));
+
+  std::vector<double> shifts, sums, squares;
+  std::vector<T> least, most;
+  std::vector<int64_t> finite;
+
+  explicit Floats(uint64_t lanes)
+      : shifts(lanes),
+        sums(lanes),
+        squares(lanes),
+        least(lanes, std::numeric_limits<T>::infinity()),
+        most(lanes, -std::numeric_limits<T>::infinity()),
+        finite(lanes) {}
+
+  // Round after round of kTile neighbouring lanes, all in registers.
+  FASTLOAD_INLINE void add_tile(const T* values, uint64_t rounds, uint64_t lane) {
+    const uint64_t lanes = sums.size();
+    Sums shift[kVectors], sum[kVectors], square[kVectors];
+    Values low[kVectors], high[kVectors];
+    Counts count[kVectors];
+    for (int v = 0; v < kVectors; ++v) {
+      const uint64_t at = lane + static_cast<uint64_t>(v) * kVector;
+      shift[v] = *reinterpret_cast<const Sums*>(&shifts[at]);
+      sum[v] = *reinterpret_cast<const Sums*>(&sums[at]);
+      square[v] = *reinterpret_cast<const Sums*>(&squares[at]);
+      low[v] = *reinterpret_cast<const Values*>(&least[at]);
+      high[v] = *reinterpret_cast<const Values*>(&most[at]);
+      count[v] = *reinterpret_cast<const Counts*>(&finite[at]);
+    }
+    for (const T *from = values + lane, *end = from + rounds * lanes; from != end; from += lanes) {
+      for (int v = 0; v < kVectors; ++v) {
+        const Values value = *reinterpret_cast<const Values*>(from + v * kVector);
+        low[v] = value < low[v] ? value : low[v];
+        high[v] = value > high[v] ? value : high[v];
+        Sums wide;  // in one instruction; __builtin_convertvector takes four
+        for (int i = 0; i < kVector; ++i) wide[i] = static_cast<double>(value[i]);
+        const Sums zero = wide - wide;
+        const Counts mask = zero == zero;  // not of NaN and infinities
+        const Sums kept = (Sums)((Counts)(wide - shift[v]) & mask);
+        count[v] -= mask;  // by -1
+        sum[v] += kept;
+        square[v] += kept * kept;
+      }
+    }
+    for (int v = 0; v < kVectors; ++v) {
+      const uint64_t at = lane + static_cast<uint64_t>(v) * kVector;
+      *reinterpret_cast<Sums*>(&sums[at]) = sum[v];
+      *reinterpret_cast<Sums*>(&squares[at]) = square[v];
+      *reinterpret_cast<Values*>(&least[at]) = low[v];
+      *reinterpret_cast<Values*>(&most[at]) = high[v];
+      *reinterpret_cast<Counts*>(&finite[at]) = count[v];
+    }
+  }
+
+  FASTLOAD_INLINE void add_one(T value, uint64_t lane) {
+    least[lane] = value < least[lane] ? value : least[lane];
+    most[lane] = value > most[lane] ? value : most[lane];
+    if (!std::isfinite(value)) return;
+    const double distance = static_cast<double>(value) - shifts[lane];
+    finite[lane] += 1;
+    sums[lane] += distance;
+    squares[lane] += distance * distance;
+  }
+
+  FASTLOAD_INLINE void add_all(const T* values, uint64_t elements) {
+    constexpr uint64_t kReadAtOnce = 4096 / sizeof(T);  // a page: what the tiles after the first find in the cache
+    const uint64_t lanes = sums.size(), rounds = elements / lanes, tiled = lanes / kTile * kTile;
+    const uint64_t some = std::max<uint64_t>(1, kReadAtOnce / lanes);
+    for (uint64_t round = 0; round < rounds; round += some) {
+      const uint64_t n = std::min(some, rounds - round);
+      const T* from = values + round * lanes;
+      for (uint64_t lane = 0; lane < tiled; lane += kTile) add_tile(from, n, lane);
+      for (uint64_t lane = tiled; lane < lanes; ++lane)
+        for (uint64_t i = 0; i < n; ++i) add_one(from[i * lanes + lane], lane);
+    }
+    for (uint64_t i = rounds * lanes; i < elements; ++i) add_one(values[i], i - rounds * lanes);
+  }
+
+  FASTLOAD_WIDE void add_all_wide(const T* values, uint64_t elements) { add_all(values, elements); }
+};
+
+// False if these sums would not do: with infinities, or where values lie much closer to each other than to the first.
+template <class T>
+bool summarize_floats(const T* values, uint64_t elements, uint64_t columns, StatRecord* records) {
+  constexpr uint64_t kWidest = 256, kLookedAt = 16;
+  constexpr double kFar = 1e6;  // square of a distance, in variances: 20 of the 53 bits of the squares' sum are lost
+  const uint64_t tile = Floats<T>::kTile, copies = columns <= kWidest ? tile / std::gcd(tile, columns) : 1;
+  Floats<T> lanes(columns * copies);
+  for (uint64_t c = 0; c < columns; ++c) {
+    double shift = 0;
+    for (uint64_t i = c; i < std::min(elements, kLookedAt * columns); i += columns) {
+      if (!std::isfinite(values[i])) continue;
+      shift = static_cast<double>(values[i]);
+      break;
+    }
+    for (uint64_t lane = c; lane < lanes.sums.size(); lane += columns) lanes.shifts[lane] = shift;
+  }
+  static const bool is_wide = has_wide();
+  if (is_wide)
+    lanes.add_all_wide(values, elements);
+  else
+    lanes.add_all(values, elements);
+  const uint64_t per_column = elements / columns;
+  for (uint64_t c = 0; c < columns; ++c) {
+    StatRecord record;
+    double sum = 0, squares = 0;
+    T low = lanes.least[c], high = lanes.most[c];
+    for (uint64_t lane = c; lane < lanes.sums.size(); lane += columns) {
+      sum += lanes.sums[lane];
+      squares += lanes.squares[lane];
+      low = std::min(low, lanes.least[lane]);
+      high = std::max(high, lanes.most[lane]);
+      record.count += static_cast<uint64_t>(lanes.finite[lane]);
+    }
+    record.nans = per_column - record.count;
+    if (record.count) {
+      if (std::isinf(low) || std::isinf(high)) return false;
+      const double offset = sum / static_cast<double>(record.count), lost = sum * offset;
+      record.min_bits = to_bits(low);
+      record.max_bits = to_bits(high);
+      record.mean = lanes.shifts[c] + offset;
+      record.m2 = squares - lost;
+      if (!(lost <= kFar * record.m2) && squares != 0) return false;
+    } else if (!std::isinf(low) || low < 0 || high > 0) {
+      return false;  // infinities only
+    }
+    records[c] = record;
+  }
+  return true;
 }
 
 template <class T>
@@ -238,13 +324,9 @@ void summarize_values(const T* values, uint64_t rows, uint64_t row_elements, uin
   const uint64_t elements = rows * row_elements;
   const bool all_valid = !valid || std::find(valid, valid + rows, uint8_t{0}) == valid + rows;
   if (all_valid && elements >= columns && elements > 0) {
-    if constexpr (std::is_floating_point_v<T>) {
-      if (!begins_with_gaps(values, elements) && summarize_lanes<T, false>(values, elements, columns, records)) return;
-      if (summarize_lanes<T, true>(values, elements, columns, records)) return;
-    } else {
-      summarize_lanes<T, false>(values, elements, columns, records);
-      return;
-    }
+    if constexpr (!std::is_floating_point_v<T>) return summarize_whole(values, elements, columns, records);
+    if constexpr (std::is_floating_point_v<T>)
+      if (summarize_floats(values, elements, columns, records)) return;
   }
   summarize_general(values, rows, row_elements, columns, valid, records);
 }

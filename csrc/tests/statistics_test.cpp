@@ -70,20 +70,20 @@ void check_column(const StatRecord& record, const std::vector<T>& values) {
   CHECK(std::fabs(record.m2 - m2) <= 1e-10L * m2 + 1e-25L * magnitude * magnitude * static_cast<long double>(count));
 }
 
-// Rows of `columns` values of T: dense, then with nulls, then (floats) with NaN and infinities.
+// Rows of `columns` values of T: dense, then with nulls, then (floats) with NaN, and with infinities, too.
 template <class T>
 void check_dtype(Dtype dtype, uint64_t columns) {
   std::mt19937_64 random(columns);
   const FieldSpec spec = columns == 1 ? field("x", dtype) : field("x", dtype, {columns});
   for (const uint64_t rows : {1u, 2u, 15u, 16u, 17u, 1000u})
     for (const bool with_nulls : {false, true})
-      for (const bool with_odd : {false, true}) {
+      for (const int odd : {0, 1, 2}) {
         std::vector<T> values(rows * columns);
         for (T& value : values) {
           if constexpr (std::is_floating_point_v<T>) {
             value = static_cast<T>(std::normal_distribution<double>(1e3, 5)(random));
-            if (with_odd && random() % 7 == 0) value = std::numeric_limits<T>::quiet_NaN();
-            if (with_odd && random() % 11 == 0)
+            if (odd >= 1 && random() % 7 == 0) value = std::numeric_limits<T>::quiet_NaN();
+            if (odd == 2 && random() % 11 == 0)
               value = random() % 2 ? std::numeric_limits<T>::infinity() : -std::numeric_limits<T>::infinity();
           } else {
             value = static_cast<T>(random());
@@ -106,7 +106,7 @@ void check_dtype(Dtype dtype, uint64_t columns) {
 }  // namespace
 
 TEST(statistics_agree_with_long_double) {
-  for (const uint64_t columns : {1, 3, 16, 40}) {
+  for (const uint64_t columns : {1, 3, 9, 16, 40, 300}) {
     check_dtype<int8_t>(Dtype::int8, columns);
     check_dtype<int16_t>(Dtype::int16, columns);
     check_dtype<int32_t>(Dtype::int32, columns);
@@ -118,6 +118,21 @@ TEST(statistics_agree_with_long_double) {
     check_dtype<float>(Dtype::float32, columns);
     check_dtype<double>(Dtype::float64, columns);
   }
+}
+
+// Sums are of distances from the first value of a column.
+TEST(a_first_value_far_from_the_others_costs_no_digits) {
+  std::mt19937_64 random(3);
+  for (const double first : {0.0, 1e3, 1e9, 1e100, -1e150, std::numeric_limits<double>::quiet_NaN()})
+    for (const double mean : {0.0, 1e-3, 1e7, 1e150})
+      for (const double spread : {0.0, 1e-9, 1.0}) {
+        std::vector<double> values(2000);
+        for (double& value : values) value = mean + spread * std::normal_distribution<double>()(random);
+        values[0] = first;
+        StatRecord record;
+        summarize(field("x", Dtype::float64), values.size(), to_bytes(values).data(), nullptr, nullptr, &record);
+        check_column(record, values);
+      }
 }
 
 // Every pattern of float16, decoded by the definition of the format; the low half is the sub-normal numbers.
