@@ -12,6 +12,7 @@
 #include "buffer.h"
 #include "gather.h"
 #include "layout.h"
+#include "source.h"
 
 namespace fastload::bind {
 
@@ -25,6 +26,7 @@ void register_order(py::module_& module);
 void register_packing(py::module_& module);
 void register_layout(py::module_& module);
 void register_source(py::module_& module);
+void register_synthesis(py::module_& module);
 void register_shard_reader(py::module_& module);
 void register_shard_writer(py::module_& module);
 void register_statistics(py::module_& module);
@@ -60,6 +62,9 @@ py::dict to_python(const ReadCosts& costs);
 
 // True: every field with zeros to its longest row; False: none; else a tuple per field in the order of the struct.
 std::vector<Padding> to_padding(const py::object& padding, size_t fields);
+
+// Of a source in memory: (FieldSpec, values, stride_bytes, offsets or None, validity bitmap or None).
+MemorySource::Column to_column(const py::tuple& column);
 
 // The memory of a C-contiguous array, or null for None. The caller keeps the array.
 template <class T>

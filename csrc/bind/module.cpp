@@ -11,6 +11,7 @@ PYBIND11_MODULE(_core, module) {
   register_packing(module);
   register_layout(module);
   register_source(module);
+  register_synthesis(module);
   register_shard_reader(module);
   register_shard_writer(module);
   register_statistics(module);

@@ -3,9 +3,7 @@
 #include "bind.h"
 
 namespace fastload::bind {
-namespace {
 
-// column : (FieldSpec, values, stride_bytes, offsets or None, validity bitmap or None)
 MemorySource::Column to_column(const py::tuple& column) {
   MemorySource::Column out;
   out.field = column[0].cast<FieldSpec>();
@@ -17,8 +15,6 @@ MemorySource::Column to_column(const py::tuple& column) {
   out.rows.elements = static_cast<uint64_t>(values.size());
   return out;
 }
-
-}  // namespace
 
 void register_source(py::module_& module) {
   py::class_<Source, std::shared_ptr<Source>>(module, "Source")

@@ -117,7 +117,20 @@ BatchBuilder::BatchBuilder(std::shared_ptr<const BatchColumns> columns, uint64_t
   }
 }
 
-double BatchBuilder::fill(const GatherTask& task, uint64_t part_index, uint64_t first_row) {
+double BatchBuilder::fill(const GatherTask& given, uint64_t part_index, uint64_t first_row) {
+  GatherTask task = given;
+  // Rows that are made are their bases first: of the fields that lie between two rows, the values follow.
+  std::vector<Made> made;
+  std::vector<RowRef> refs;
+  if (task.synthesis) {
+    refs.assign(task.refs, task.refs + task.count);
+    for (size_t i = 0; i < task.count; ++i) {
+      if (!task.synthesis->makes(task.numbers[i])) continue;
+      made.push_back({i, task.synthesis->parents(task.numbers[i], row_key(draw_key_, task.numbers[i]))});
+      refs[i].row = static_cast<uint32_t>(made.back().parents.base);
+    }
+    task.refs = refs.data();
+  }
   const std::vector<BatchColumn>& columns = columns_->columns;
   const size_t fields = task.fields->size();
   Part& part = parts_[part_index];
@@ -163,8 +176,13 @@ double BatchBuilder::fill(const GatherTask& task, uint64_t part_index, uint64_t 
   const bool lost = task.guard ? !guarded(work) : (work(), false);
   if (lost || !sound) fail_lost();
   double kernels_s = 0;
-  for (size_t c = 0; c < columns.size(); ++c)
-    if (!columns[c].kernels.empty()) kernels_s += transform(task, columns[c], first_row, keys.data(), batch_.fields[c]);
+  for (size_t c = 0; c < columns.size(); ++c) {
+    if (!columns[c].kernels.empty())
+      kernels_s += transform(task, made, columns[c], first_row, keys.data(), batch_.fields[c]);
+    else if (!columns[c].field.is_ragged())
+      synthesize(task, made, columns[c].source, 0, task.count,
+                 batch_.fields[c].values->data() + first_row * columns[c].field.row_bytes());
+  }
   for (size_t c = 0; c < columns.size(); ++c) {
     if (!columns[c].field.is_ragged() || (parts_.size() == 1 && !task.guard)) continue;
     const uint64_t element_bytes = columns[c].field.element_bytes();
@@ -190,8 +208,8 @@ double BatchBuilder::fill(const GatherTask& task, uint64_t part_index, uint64_t 
 }
 
 // A few rows at a time, so that they go through the kernels without leaving the caches.
-double BatchBuilder::transform(const GatherTask& task, const BatchColumn& column, uint64_t first_row,
-                               const uint64_t* keys, FieldBatch& to) {
+double BatchBuilder::transform(const GatherTask& task, const std::vector<Made>& made, const BatchColumn& column,
+                               uint64_t first_row, const uint64_t* keys, FieldBatch& to) {
   const size_t fields = task.fields->size();
   const FieldSpec& source = (*task.fields)[column.source];
   const uint64_t in_row_bytes = source.row_bytes();
@@ -213,6 +231,7 @@ double BatchBuilder::transform(const GatherTask& task, const BatchColumn& column
     const size_t rows = std::min<size_t>(scratch.rows(), task.count - done);
     const auto copy = [&] { copy_rows(views, fields, in_row_bytes, task.refs + done, rows, scratch.in()); };
     if (task.guard ? !guarded(copy) : (copy(), false)) fail_lost();
+    synthesize(task, made, column.source, done, done + rows, scratch.in());
     const size_t ahead = std::min(task.count, done + rows + kPrefetchRows);
     for (size_t i = done + rows; i < ahead; ++i) {
       const FieldRows& view = views[task.refs[i].block * fields];
@@ -227,6 +246,24 @@ double BatchBuilder::transform(const GatherTask& task, const BatchColumn& column
     kernels_s += wall_s() - began_s;
   }
   return kernels_s;
+}
+
+void BatchBuilder::synthesize(const GatherTask& task, const std::vector<Made>& made, uint32_t source, size_t begin,
+                              size_t end, uint8_t* out) {
+  if (made.empty()) return;
+  for (const Synthesis::Field& field : task.synthesis->fields()) {
+    if (field.field != source) continue;
+    const FieldSpec& spec = (*task.fields)[source];
+    const uint64_t row_bytes = spec.row_bytes();
+    const auto columns = static_cast<int64_t>(row_bytes / spec.element_bytes());
+    auto at =
+        std::lower_bound(made.begin(), made.end(), begin, [](const Made& m, size_t place) { return m.place < place; });
+    for (; at != made.end() && at->place < end; ++at) {
+      const FieldRows& rows = task.views[task.refs[at->place].block * task.fields->size() + source];
+      field.function(rows.data, &at->parents.base, &at->parents.neighbor, &at->parents.part, 1, columns,
+                     out + (at->place - begin) * row_bytes);
+    }
+  }
 }
 
 Batch BatchBuilder::finish() {

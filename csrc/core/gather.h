@@ -11,6 +11,7 @@
 #include "buffer.h"
 #include "errors.h"
 #include "source.h"
+#include "synthesis.h"
 #include "transform.h"
 
 namespace fastload {
@@ -52,8 +53,9 @@ struct GatherTask {
   const FieldRows* views;
   const RowRef* refs;
   size_t count;
-  bool guard;               // some rows lie in a file map
-  const uint64_t* numbers;  // of the rows in the data set; null unless columns are transformed
+  bool guard;                  // some rows lie in a file map
+  const uint64_t* numbers;     // of the rows in the data set; null unless columns are transformed or rows are made
+  const Synthesis* synthesis;  // how the last rows of the data set are made, if they are
 };
 
 // A kernel cannot take a row.
@@ -87,9 +89,17 @@ class BatchBuilder {
     std::vector<std::vector<uint8_t>> kept;  // copies of the runs where the views do not outlive fill()
   };
 
+  struct Made {
+    size_t place;  // among the task's rows
+    Parents parents;
+  };
+
   void lay_out(size_t column, const std::vector<Part>& parts);
-  double transform(const GatherTask& task, const BatchColumn& column, uint64_t first_row, const uint64_t* keys,
-                   FieldBatch& to);
+  double transform(const GatherTask& task, const std::vector<Made>& made, const BatchColumn& column, uint64_t first_row,
+                   const uint64_t* keys, FieldBatch& to);
+  // Of the rows in begin .. end of the task, those that are made get values of their own in this field of the source.
+  static void synthesize(const GatherTask& task, const std::vector<Made>& made, uint32_t source, size_t begin,
+                         size_t end, uint8_t* out);
 
   const std::shared_ptr<const BatchColumns> columns_;
   const uint64_t draw_key_;

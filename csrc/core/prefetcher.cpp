@@ -418,9 +418,9 @@ void Engine::gather(const Job& job, Scratch& scratch) {
     epoch.order->locate(job.window, job.position, job.rows, scratch.refs.data());
     digest = note_rows(job, scratch.refs.data(), scratch.numbers.data());
     if (job.meets_bad_blocks) note_bad_rows(job, scratch.refs.data(), noted, digest);
-    kernels_s = slot.builder->fill(
-        {&source_->fields(), epoch.store->views(), scratch.refs.data(), job.rows, in_map_, scratch.numbers.data()},
-        job.part, job.position - epoch.batch_begin(job.batch));
+    kernels_s = slot.builder->fill({&source_->fields(), epoch.store->views(), scratch.refs.data(), job.rows, in_map_,
+                                    scratch.numbers.data(), source_->synthesis()},
+                                   job.part, job.position - epoch.batch_begin(job.batch));
   } catch (const RefusedRow&) {
     refusal = std::current_exception();
   } catch (...) {

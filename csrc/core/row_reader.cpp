@@ -70,7 +70,8 @@ Batch RowReader::read(const uint64_t* rows, size_t count, const std::vector<Padd
     }
     const size_t first = parts[p].first_row, end = p + 1 < parts.size() ? parts[p + 1].first_row : count;
     spent.times.kernels_s += builder.fill(
-        {&source_->fields(), views.data(), refs.data() + first, end - first, true, rows + first}, p, first);
+        {&source_->fields(), views.data(), refs.data() + first, end - first, true, rows + first, source_->synthesis()},
+        p, first);
   }
   source_->check_whole();
   Batch batch = builder.finish();

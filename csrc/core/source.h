@@ -11,6 +11,8 @@
 
 namespace fastload {
 
+class Synthesis;
+
 // The rows of one field in one block, ready to be copied from.
 struct FieldRows {
   const uint8_t* data = nullptr;        // first row, or first element of a ragged field
@@ -56,6 +58,8 @@ class Source {
   virtual void load(uint32_t block, uint8_t* memory, LoadScratch& scratch, FieldRows* rows) const = 0;
   // Throws if the files changed size under their maps.
   virtual void check_whole() const = 0;
+  // How the last rows are made, where they are: blocks then hold what they are made of.
+  virtual const Synthesis* synthesis() const { return nullptr; }
 
  protected:
   std::vector<FieldSpec> fields_;
