@@ -31,6 +31,7 @@ void register_shard_reader(py::module_& module);
 void register_shard_writer(py::module_& module);
 void register_statistics(py::module_& module);
 void register_transform(py::module_& module);
+void register_interpolate(py::module_& module);
 void register_row_reader(py::module_& module);
 void register_prefetcher(py::module_& module);
 

@@ -16,6 +16,7 @@ PYBIND11_MODULE(_core, module) {
   register_shard_writer(module);
   register_statistics(module);
   register_transform(module);
+  register_interpolate(module);
   register_row_reader(module);
   register_prefetcher(module);
 }

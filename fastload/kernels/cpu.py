@@ -88,6 +88,16 @@ def _missing(values, valid, keys, rows, integers, numbers, out):
     return 0
 
 
+def _interpolate(wide: Any, result: Any) -> Callable[..., None]:
+    def interpolate_rows(rows, bases, neighbors, parts, n, columns, out):
+        for i in range(n):
+            base, neighbor, part, made = bases[i] * columns, neighbors[i] * columns, parts[i], i * columns
+            for j in range(columns):
+                out[made + j] = result(lerp(wide(rows[base + j]), wide(rows[neighbor + j]), part))
+
+    return interpolate_rows
+
+
 # --- categories -------------------------------------------------------------------------------------
 
 
@@ -343,6 +353,10 @@ def address_of(kernel: str, in_dtype: str, numbers_dtype: str, out_dtype: str) -
         pointers[1],
         pointers[2],
     )
+    return _compiled(signature, function)
+
+
+def _compiled(signature: Any, function: Callable[..., Any]) -> int:
     try:
         compiled = cfunc(signature, cache=True)(function)
     except RuntimeError:  # nowhere to keep it
@@ -383,3 +397,29 @@ def run(
     kernels = [kernel_of(call) for call in calls]
     refused, refusal = _core.transform_rows(kernels, values, valid, keys, len(values), out, threads)
     return out, refused, refusal
+
+
+@cache
+def interpolator(dtype: str) -> int:
+    """The address of an InterpolateFunction (csrc/core/interpolate.h) for rows of this dtype, as `address_of` gives them.
+
+    The difference of two rows is taken in their own type, integers in float64, and the rest in float64, as in NumPy where `parts`
+    are float64: the results are those of imbalanced-learn to the last bit. Integers are cut off, as by `astype`.
+    """
+    value = np.dtype(dtype).type
+    wide = value if np.dtype(dtype).kind == "f" else np.float64
+    pointer, places = types.CPointer(from_dtype(np.dtype(dtype))), types.CPointer(types.int64)
+    parts = types.CPointer(types.float64)
+    signature = types.void(pointer, places, places, parts, types.int64, types.int64, pointer)
+    return _compiled(signature, _interpolate(wide, value))
+
+
+def interpolate(
+    rows: np.ndarray, bases: np.ndarray, neighbors: np.ndarray, parts: np.ndarray, out: np.ndarray, threads: int
+) -> None:
+    """out[i] = rows[bases[i]] + parts[i] * (rows[neighbors[i]] - rows[bases[i]]).
+
+    rows, out : C-contiguous [rows, columns] and [n, columns], of one dtype: float32, float64 or integers. bases, neighbors : int64
+    [n]. parts : float64 [n].
+    """
+    _core.interpolate_rows(interpolator(rows.dtype.name), rows, bases, neighbors, parts, out, threads)

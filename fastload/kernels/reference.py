@@ -43,6 +43,11 @@ def scale(call: Call, values: np.ndarray, valid: Any, keys: Any) -> np.ndarray:
         return out.astype(call.out_dtype)
 
 
+def interpolate(rows: np.ndarray, bases: np.ndarray, neighbors: np.ndarray, parts: np.ndarray) -> np.ndarray:
+    wide = rows if rows.dtype.kind == "f" else rows.astype(np.float64)
+    return (wide[bases] + parts[:, None] * (wide[neighbors] - wide[bases])).astype(rows.dtype)
+
+
 def widen(call: Call, values: np.ndarray, valid: Any, keys: Any) -> np.ndarray:
     return call.numbers[values]
 
