@@ -104,6 +104,7 @@ class RowAccess:
 
     schema: Schema
     as_tuple: bool = False
+    resident_bytes: int = 0  # held beside decoded blocks
 
     def _source(self) -> _core.Source:
         raise NotImplementedError

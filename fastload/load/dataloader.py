@@ -18,6 +18,7 @@ from fastload.errors import ArgumentError, StateError
 from fastload.load.assemble import REPEATED, SEEDS, Assembler
 from fastload.load.asynchronous import AsyncBatches
 from fastload.load.audit import Audit
+from fastload.load.balancing import balanced, check_alone, class_balanced
 from fastload.load.deal import EpochSampler, RankSampler, Share, agreed_seed, check_share, stock_order
 from fastload.load.device import Computer, DeviceBatches, Mover, mover_for
 from fastload.load.packing import Packing
@@ -95,6 +96,12 @@ class DataLoader(TorchDataLoader[_T_co]):
         What is done to fields before they are a batch. ``fastload.Normalize`` and its like, or lists of them, run compiled in
         the engine's threads, and draw by (seed, epoch, row); a function for a field gets its tensor, one for all the batch,
         and runs in Python, which ``stats()`` shows. Fields of tuples are named "0", "1", ...
+    balance : str, or dict of the label's name to a sampler, keyword only
+        Classes of a label, the name of a field, are balanced while loading. A name: rows are drawn with replacement, every class
+        equally likely. ``{"label": fastload.SMOTE()}``, ``SMOTENC`` or ``RandomOverSampler``: an epoch is all rows once, and as
+        many more of the rarer classes as the sampler's `sampling_strategy` says, which are made for their batch, of (seed, epoch,
+        row), and stored nowhere; what they are made of takes part of `memory_bytes`. The table of neighbours is kept in the
+        folder of the data set. The sampler's `random_state` is not used: `seed` says it.
     sample_seeds : bool, keyword only
         Adds ``batch["sample_seed"]``, int64, a number for each row that is a function of (seed, epoch, row) and of nothing
         else: what is drawn from it is the same for any number of threads, ranks and batches.
@@ -146,6 +153,7 @@ class DataLoader(TorchDataLoader[_T_co]):
         padding: Padding | Mapping[str, Padding] | None = None,
         packing: Packing | None = None,
         transform: Mapping[str, Any] | Callable[[Any], Any] | None = None,
+        balance: str | Mapping[str, Any] | None = None,
         sample_seeds: bool = False,
         on_error: str = "raise",
         skip_limit: int = 1000,
@@ -162,11 +170,19 @@ class DataLoader(TorchDataLoader[_T_co]):
                 padding=padding,
                 packing=packing,
                 transform=transform,
+                balance=balance,
                 sample_seeds=sample_seeds or None,
                 rank=rank,
                 lanes=lanes,
                 on_error=on_error if on_error != "raise" else None,
             )
+        self._tensors = dataset is not rows  # of a TensorDataset: lists, as torch gives
+        if balance is not None:
+            check_alone(balance, sampler, batch_sampler, shuffle, packing)
+            if isinstance(balance, str):
+                sampler, shuffle = sampler or class_balanced(rows, balance), None
+            else:
+                dataset = rows = balanced(rows, balance, memory_bytes)
         if rank is not None:
             order = stock_order(sampler, rows.num_rows) if type(sampler) is not DistributedSampler else None
             if order is not None:  # it says how to shuffle, and nothing of ranks; frameworks hand such ones back
@@ -211,6 +227,7 @@ class DataLoader(TorchDataLoader[_T_co]):
         self.lanes = lanes
         self.padding, self.packing = padding, packing
         self.transform = transform
+        self.balance = balance
         self.sample_seeds = sample_seeds
         self.on_error, self.skip_limit = on_error, skip_limit
         self.device = device
@@ -241,7 +258,7 @@ class DataLoader(TorchDataLoader[_T_co]):
 
     def _check_together(self) -> None:
         """ArgumentError where options exclude each other."""
-        schema, as_tuple = self._rows.schema, self._rows.as_tuple or self.dataset is not self._rows
+        schema, as_tuple = self._rows.schema, self._rows.as_tuple or self._tensors
         if self.padding is not None:
             if self._collates():
                 raise ArgumentError("padding and collate_fn exclude each other: the function gets rows as they are")
@@ -429,7 +446,7 @@ class DataLoader(TorchDataLoader[_T_co]):
             schema,
             self.collate_fn if self._collates() else None,
             as_tuple=rows.as_tuple,
-            tensors=self.dataset is not rows,
+            tensors=self._tensors,
             masks=masked_fields(schema, self.padding) if self.padding is not None else {},
             marks_repeated=self._marks_repeated(),
             seeds=(self._draw_seed(key), key.epoch) if self._gives_seeds() else None,
@@ -447,7 +464,7 @@ class DataLoader(TorchDataLoader[_T_co]):
 
     def _marks_repeated(self) -> bool:
         share = self._share()
-        as_tuple = self._rows.as_tuple or self.dataset is not self._rows
+        as_tuple = self._rows.as_tuple or self._tensors
         return share.world_size > 1 and share.ends == "pad" and self._serving.deals and not as_tuple
 
     def _collates(self) -> bool:
@@ -543,7 +560,8 @@ class DataLoader(TorchDataLoader[_T_co]):
 
     def _definition(self) -> dict[str, Any]:
         """What the order is a function of, beside seed and epoch."""
-        return {**self._serving.definition(self), "num_rows": self._rows.num_rows}
+        added = {"balance": self._rows.fingerprint} if isinstance(self.balance, Mapping) else {}
+        return {**self._serving.definition(self), "num_rows": self._rows.num_rows, **added}
 
     # --- what Accelerate asks -------------------------------------------------------------------------
 
@@ -604,7 +622,8 @@ class DataLoader(TorchDataLoader[_T_co]):
         dict
             seed, epoch; rows : int64, numbers of the rows in the data set, in the order of the batch (documents, where
             they are packed); blocks : where they lie, a list of (file, block) in the order of the file; sample_seeds :
-            int64, what ``batch["sample_seed"]`` is with ``sample_seeds=True``.
+            int64, what ``batch["sample_seed"]`` is with ``sample_seeds=True``; with a `balance` that makes rows, origins : which
+            of them are made, of which two rows of the data set, and how far they lie from the one to the other.
 
         Raises
         ------
@@ -622,14 +641,18 @@ class DataLoader(TorchDataLoader[_T_co]):
         if not len(rows):
             raise ArgumentError(f"step must be a batch of the pass, got {step}")
         places = {self._on_error()._place_of(int(row))[:2] for row in rows}
-        return {
+        keys = row_keys(self._draw_seed(key), key.epoch, rows)
+        explained = {
             "step": step,
             "seed": key.seed,
             "epoch": key.epoch,
             "rows": rows,
             "blocks": sorted(places),
-            "sample_seeds": row_keys(self._draw_seed(key), key.epoch, rows).view(np.int64),
+            "sample_seeds": keys.view(np.int64),
         }
+        if isinstance(self.balance, Mapping):
+            explained["origins"] = self._rows.origins(rows, keys)
+        return explained
 
     def _serving_of_latest_pass(self) -> Serving:
         if self._serving is None:

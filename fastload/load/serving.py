@@ -117,12 +117,13 @@ class EngineServing(Serving):
         return self.rows.num_rows
 
     def engine(self, loader: Any) -> _core.Engine:
-        made_for = (os.getpid(), loader.num_workers, loader.memory_bytes, self.rows._held_at())
+        memory_bytes = loader.memory_bytes - self.rows.resident_bytes
+        made_for = (os.getpid(), loader.num_workers, memory_bytes, self.rows._held_at())
         if self._engine is None or self._made_for != made_for:
             self._engine = _core.Engine(
                 self.rows._source(),
                 threads=loader.num_workers,
-                memory_bytes=loader.memory_bytes,
+                memory_bytes=memory_bytes,
                 prefetch_bytes=PREFETCH_BYTES,
                 prefetch_batches=(vars(loader)["prefetch_factor"] or 0) * loader.num_workers,
             )
