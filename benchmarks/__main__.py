@@ -23,6 +23,7 @@ QUESTIONS = (
     "convert",
     "train",
     "transform",
+    "stream_smote",
     "arrays",
     "digits",
     "gpu",

@@ -124,6 +124,7 @@ double BatchBuilder::fill(const GatherTask& given, uint64_t part_index, uint64_t
   std::vector<RowRef> refs;
   if (task.synthesis) {
     refs.assign(task.refs, task.refs + task.count);
+    made.reserve(task.count);
     for (size_t i = 0; i < task.count; ++i) {
       if (!task.synthesis->makes(task.numbers[i])) continue;
       made.push_back({i, task.synthesis->parents(task.numbers[i], row_key(draw_key_, task.numbers[i]))});
@@ -251,17 +252,21 @@ double BatchBuilder::transform(const GatherTask& task, const std::vector<Made>& 
 void BatchBuilder::synthesize(const GatherTask& task, const std::vector<Made>& made, uint32_t source, size_t begin,
                               size_t end, uint8_t* out) {
   if (made.empty()) return;
+  constexpr int64_t kAhead = kPrefetchRows;
   for (const Synthesis::Field& field : task.synthesis->fields()) {
     if (field.field != source) continue;
     const FieldSpec& spec = (*task.fields)[source];
-    const uint64_t row_bytes = spec.row_bytes();
-    const auto columns = static_cast<int64_t>(row_bytes / spec.element_bytes());
-    auto at =
-        std::lower_bound(made.begin(), made.end(), begin, [](const Made& m, size_t place) { return m.place < place; });
-    for (; at != made.end() && at->place < end; ++at) {
-      const FieldRows& rows = task.views[task.refs[at->place].block * task.fields->size() + source];
+    const auto row_bytes = static_cast<int64_t>(spec.row_bytes());
+    const auto columns = row_bytes / static_cast<int64_t>(spec.element_bytes());
+    const auto by_place = [](const Made& one, size_t place) { return one.place < place; };
+    auto at = std::lower_bound(made.begin(), made.end(), begin, by_place);
+    const auto last = std::lower_bound(at, made.end(), end, by_place);
+    const FieldRows& rows = task.views[task.refs[made.front().place].block * task.fields->size() + source];
+    for (; at != last; ++at) {
+      if (last - at > kAhead)
+        prefetch_row(rows.data + (at + kAhead)->parents.neighbor * row_bytes, spec.row_bytes());
       field.function(rows.data, &at->parents.base, &at->parents.neighbor, &at->parents.part, 1, columns,
-                     out + (at->place - begin) * row_bytes);
+                     out + (at->place - begin) * spec.row_bytes());
     }
   }
 }

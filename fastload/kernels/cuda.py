@@ -140,6 +140,13 @@ def run(calls: list[Call], values: Any, keys: Any = None, *, stream: int = 0) ->
     unknown = [call.kernel for call in calls if not runs_on_devices(call)]
     if unknown:
         raise ArgumentError(f"there is no kernel for CUDA devices that does {unknown[0]!r}: do it on the CPU")
+    _check_there(values)
+    for call in calls:
+        values = _run_one(call, values, keys, stream)
+    return values
+
+
+def _check_there(values: Any) -> None:
     if not is_there():
         raise ArgumentError(
             "a CUDA device is needed, and no device or no driver is there; give arrays in memory instead"
@@ -147,9 +154,43 @@ def run(calls: list[Call], values: Any, keys: Any = None, *, stream: int = 0) ->
     interface = getattr(values, "__cuda_array_interface__", None)
     if interface is None or interface.get("strides") is not None:
         raise ArgumentError("values must be a C-contiguous array on a CUDA device")
-    for call in calls:
-        values = _run_one(call, values, keys, stream)
-    return values
+
+
+def _lanes_across(lanes: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """A block and a grid for so many lanes side by side, and any number of rows down."""
+    across = min(THREADS, 1 << (lanes - 1).bit_length())
+    return (across, THREADS // across), (min(-(-lanes // across), 1024), BLOCKS)
+
+
+def interpolate(rows: Any, bases: Any, neighbors: Any, parts: Any, *, stream: int = 0) -> Any:
+    """Rows between two others, which is what SMOTE makes: rows[bases[i]] + parts[i] * (rows[neighbors[i]] - rows[bases[i]]).
+
+    Parameters
+    ----------
+    rows : float32 or float64 array on a CUDA device [rows, columns], C-contiguous
+    bases, neighbors : int64 array there, or in memory [n]
+        In 0 .. rows - 1; this is not looked at.
+    parts : array of the dtype of `rows` there, or in memory [n]
+    stream : int
+        The stream that the work is queued on.
+
+    Returns
+    -------
+    An array [n, columns] of the same library as `rows`, on the same device.
+
+    Raises
+    ------
+    ArgumentError
+        No device is there, or the rows lie elsewhere.
+    """
+    _check_there(rows)
+    out = _empty(rows, (len(bases), rows.shape[1]), np.dtype(cuda.as_cuda_array(rows).dtype).name)
+    queue = cuda.external_stream(stream)
+    there = [a if hasattr(a, "__cuda_array_interface__") else cuda.to_device(a, stream=queue) for a in (bases, neighbors, parts)]
+    block, grid = _lanes_across(rows.shape[1])
+    arrays = (cuda.as_cuda_array(array) for array in (rows, *there, out))
+    _compiled("interpolate")[grid, block, queue](*arrays)
+    return out
 
 
 def viewed(array: Any, dtype: str) -> Any:
@@ -173,10 +214,7 @@ def _run_one(call: Call, values: Any, keys: Any, stream: int) -> Any:
         flat = flat.view(np.uint32)
     parameters = call.numbers
     if call.kernel == "scale":
-        lanes = call.integers[0]
-        across = min(THREADS, 1 << (lanes - 1).bit_length())
-        block = (across, THREADS // across)
-        grid = (min(-(-lanes // across), 1024), BLOCKS)
+        block, grid = _lanes_across(call.integers[0])
     else:
         parameters, block, grid = np.zeros((1, 1), np.float32), THREADS, BLOCKS
     _compiled(call.kernel)[grid, block, queue](flat, cuda.to_device(parameters, stream=queue), flat.size, target)

@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastload import _core
-from fastload._core import mix64
 from fastload.block.columns import to_spec
 from fastload.block.dataset import RowAccess
 from fastload.errors import ArgumentError, DtypeError, UnknownFieldError
 from fastload.kernels import cpu_kernels
 from fastload.load.neighbor_table import Mixture, neighbor_table
-from fastload.plan.random import GOLDEN
+from fastload.plan.random import words
 from fastload.plan.row_plan import fingerprint_of
 from fastload.plan.samplers import WeightedSampler
 from fastload.schema import NUMPY_DTYPES, Field
@@ -272,7 +271,7 @@ class BalancedRows(RowAccess):
         if self._neighbors.shape[1]:
             nearest = self._neighbors[at, _below(keys, SLOT_NEIGHBOR, self._neighbors.shape[1])]
             neighbor[made] = self._bases[nearest]
-            part[made] = (_word(keys, SLOT_PART) >> np.uint64(11)) * 2.0**-53
+            part[made] = (words(keys, SLOT_PART) >> np.uint64(11)) * 2.0**-53
         return Origins(made, base, neighbor, part)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -282,13 +281,9 @@ class BalancedRows(RowAccess):
         return f"BalancedRows({self._rows!r}, {sum(self.added_rows.values())} rows added)"
 
 
-def _word(keys: np.ndarray, slot: int) -> np.ndarray:
-    return mix64(keys + np.uint64(slot + 1) * GOLDEN)
-
-
 def _below(keys: np.ndarray, slot: int, count: Any) -> np.ndarray:
     high = np.uint64(32)
-    return (((_word(keys, slot) >> high) * np.uint64(count)) >> high).astype(np.int64)
+    return (((words(keys, slot) >> high) * np.uint64(count)) >> high).astype(np.int64)
 
 
 def _row_bytes(field: Field) -> int:

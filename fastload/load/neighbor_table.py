@@ -86,6 +86,14 @@ def _make(schema: Schema, mixture: Mixture, first: np.ndarray, parts: list[tuple
     return NeighborTable(neighbors, {name: votes[:, place] for place, name in enumerate(mixture.categorical)})
 
 
+def nearest_of_class(numbers: np.ndarray, codes: np.ndarray, k: int) -> np.ndarray:
+    """The k nearest other rows of each, int64 [rows, k]."""
+    from fastload.balance.interpolate import neighbors_of  # scikit-learn comes with it
+    from fastload.balance.neighbors import NearestNeighbors
+
+    return neighbors_of(NearestNeighbors(k + 1), numbers, numbers, "a class", "k_neighbors")
+
+
 def _common(schema: Schema, mixture: Mixture) -> str:
     """float32 where that holds every value."""
     small = all(schema[name].dtype in ("float32", "int8", "int16", "uint8", "uint16") for name in mixture.numeric)

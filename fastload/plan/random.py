@@ -109,6 +109,15 @@ def row_keys(seed: int, epoch: int, rows: np.ndarray) -> np.ndarray:
     return outputs(stream_key(seed, epoch, ROW_KEYS), rows)
 
 
+def words(keys: np.ndarray, slot: int) -> np.ndarray:
+    """Random word number `slot` of each of these keys, uint64: ``mix64(key + (slot + 1) * GOLDEN)``, as kernels draw.
+
+    >>> [hex(word) for word in words(np.array([7, 8], np.uint64), 0).tolist()]
+    ['0x44c3cd7f43c661c', '0x9ca8a164477d7801']
+    """
+    return mix64(keys + np.array([slot + 1], np.uint64) * GOLDEN)
+
+
 def uniforms(seed: int, epoch: int, positions: np.ndarray) -> np.ndarray:
     """A number for each position of this epoch, uniform in [0, 1): multiples of 2^-53, from a stream other than `row_keys`.
 
