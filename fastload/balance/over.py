@@ -14,6 +14,7 @@ from sklearn.utils.sparsefuncs import mean_variance_axis
 from fastload.balance.base import RowSampler
 from fastload.balance.labels import Labels
 from fastload.balance.tables import is_frame, restored, rows_of
+from fastload.balance.tags import BalanceTags, tags_of
 from fastload.errors import ArgumentError
 
 CHUNK_VALUES = 1 << 20  # of noise that is drawn at a time
@@ -62,6 +63,9 @@ class RandomOverSampler(RowSampler):
 
     def _table(self, X: Any) -> Any:
         return super()._table(X) if self.shrinkage is None else self._finite_numbers(X, " with shrinkage")
+
+    def __sklearn_tags__(self) -> BalanceTags:
+        return tags_of(sparse=True, anything=self.shrinkage is None, sample_indices=True)
 
     def _resampled(self, X: Any, table: Any, labels: Labels) -> tuple[Any, Any]:
         self.shrinkage_ = self._shrinkage_of_classes()

@@ -53,7 +53,7 @@ def check_numbers(X: Any, who: str) -> None:
         for name, dtype in zip(X.columns, X.dtypes):
             if isinstance(dtype, pd.CategoricalDtype) or isinstance(dtype, pd.StringDtype):
                 raise _not_numbers(who, f"column {name!r} is of {dtype}")
-    elif getattr(getattr(X, "dtype", None), "kind", "") in "US":
+    elif getattr(getattr(X, "dtype", None), "kind", None) in ("U", "S"):
         raise _not_numbers(who, f"X is an array of {X.dtype}")
 
 
@@ -66,8 +66,8 @@ def as_numbers_error(error: ValueError, who: str) -> ValueError:
 
 def _not_numbers(who: str, found: str) -> NotNumbersError:
     return NotNumbersError(
-        f"{who} takes distances between rows, so that X must hold numbers; {found}. Declare such columns "
-        "(SMOTENC(categorical_features=[...])), or encode them first"
+        f"{who} computes with rows, so that X must hold numbers; {found}. Encode such columns first, or take them for "
+        "categories: SMOTENC(categorical_features=[...])"
     )
 
 
@@ -88,6 +88,6 @@ def check_finite(X: Any, who: str, names: Any = None) -> None:
         row, column = np.argwhere(wrong)[0]
         where = f", the first in row {row}, column {column if names is None else repr(names[column])}"
     raise NotFiniteError(
-        f"{who} takes distances between rows, so that X must be finite; it contains {kind} ({wrong.sum()} such values{where}). "
+        f"{who} computes with rows, so that X must be finite; it contains {kind} ({wrong.sum()} such values{where}). "
         "Fill them in first (fastload.Impute), or leave these rows out"
     )
