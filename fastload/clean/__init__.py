@@ -4,6 +4,8 @@ A step is ``fit`` to training data and ``transform``s any: polars and pandas fra
 gives back what it was given. ``dry_run`` shows the effect first; nothing is dropped or changed without being counted.
 """
 
+from fastload.clean.auto import propose_plan
+from fastload.clean.check import QualityReport, check_quality, check_statistics
 from fastload.clean.columns import DropColumns, DropConstant, DropDuplicateColumns
 from fastload.clean.duplicates import DropDuplicates
 from fastload.clean.missing import DropMissing, DropMissingColumns, FillMissing, FlagMissing, MarkMissing
@@ -12,6 +14,7 @@ from fastload.clean.outliers import IsolatedRows, Outliers
 from fastload.clean.plan import CleanReport, Plan
 from fastload.clean.scaling import Standardize
 from fastload.clean.step import Step, StepReport
+from fastload.clean.streaming import clean_file
 from fastload.clean.types import OrdinalCodes, RareCategories, RepairTypes, StripText
 
 __all__ = [
@@ -31,10 +34,15 @@ __all__ = [
     "OrdinalCodes",
     "Outliers",
     "Plan",
+    "QualityReport",
     "RareCategories",
     "RepairTypes",
     "Standardize",
     "Step",
     "StepReport",
     "StripText",
+    "check_quality",
+    "check_statistics",
+    "clean_file",
+    "propose_plan",
 ]

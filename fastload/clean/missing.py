@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -55,6 +56,8 @@ class MarkMissing(Step):
         numbers: Sequence[float] | Mapping[str, Sequence[float]] = (),
         infinite: bool = False,
     ) -> None:
+        if isinstance(texts, str) or not all(isinstance(text, str) and text.strip() for text in texts):
+            raise ArgumentError(f"texts must be a list of words, got {texts!r}; blank text is missing in any case")
         self.texts, self.numbers, self.infinite = texts, numbers, infinite
 
     def kinds(self, frame: pl.DataFrame, name: str) -> dict[str, pl.Expr]:
@@ -62,8 +65,10 @@ class MarkMissing(Step):
         column, dtype = pl.col(name), frame.schema[name]
         found = {"null": column.is_null()}
         if dtype == pl.String:
-            bare = column.str.strip_chars()
-            found |= {"blank": bare == "", "text": bare.str.to_lowercase().is_in([t.lower() for t in self.texts])}
+            words = "|".join(map(re.escape, self.texts))
+            found["blank"] = column.str.contains(r"^\s*$")
+            if words:
+                found["text"] = column.str.contains(rf"(?i)^\s*(?:{words})\s*$")
         if dtype.is_float():
             found["NaN"] = column.is_nan()
         numbers = self.numbers.get(name, ()) if isinstance(self.numbers, Mapping) else self.numbers
@@ -79,6 +84,10 @@ class MarkMissing(Step):
 
     def _apply(self, frame: pl.DataFrame, work: Work) -> pl.DataFrame:
         self._check(frame)
+        return self.mark(frame, work)
+
+    def mark(self, frame: pl.DataFrame, work: Work) -> pl.DataFrame:
+        """As `transform`, of any columns of the table."""
         found = {name: {k: e for k, e in self.kinds(frame, name).items() if k != "null"} for name in frame.columns}
         for name in frame.columns:
             if self.infinite and frame.schema[name].is_float():
