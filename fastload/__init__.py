@@ -11,6 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastload import errors
+    from fastload.balance import (
+        ADASYN,
+        SMOTE,
+        BorderlineSMOTE,
+        NearestNeighbors,
+        RandomOverSampler,
+        RandomUnderSampler,
+    )
     from fastload.block.dataset import Dataset
     from fastload.block.dataset import open_dataset as open
     from fastload.block.padding import Padding
@@ -40,6 +48,8 @@ if TYPE_CHECKING:
     )
 
 _PUBLIC = {
+    "ADASYN": ("fastload.balance", "ADASYN"),
+    "BorderlineSMOTE": ("fastload.balance", "BorderlineSMOTE"),
     "Cast": ("fastload.transform", "Cast"),
     "Categorical": ("fastload.schema", "Categorical"),
     "Clip": ("fastload.transform", "Clip"),
@@ -50,6 +60,7 @@ _PUBLIC = {
     "Impute": ("fastload.transform", "Impute"),
     "IterableDataset": ("fastload.load.iterable", "IterableDataset"),
     "LengthBuckets": ("fastload.plan.buckets", "LengthBuckets"),
+    "NearestNeighbors": ("fastload.balance", "NearestNeighbors"),
     "Normalize": ("fastload.transform", "Normalize"),
     "OneHot": ("fastload.transform", "OneHot"),
     "Ordinal": ("fastload.transform", "Ordinal"),
@@ -59,8 +70,11 @@ _PUBLIC = {
     "RandomCrop": ("fastload.transform", "RandomCrop"),
     "RandomErase": ("fastload.transform", "RandomErase"),
     "RandomFlip": ("fastload.transform", "RandomFlip"),
+    "RandomOverSampler": ("fastload.balance", "RandomOverSampler"),
     "RandomRotate": ("fastload.transform", "RandomRotate"),
     "RandomTranslate": ("fastload.transform", "RandomTranslate"),
+    "RandomUnderSampler": ("fastload.balance", "RandomUnderSampler"),
+    "SMOTE": ("fastload.balance", "SMOTE"),
     "Schema": ("fastload.schema", "Schema"),
     "WeightedSampler": ("fastload.plan.samplers", "WeightedSampler"),
     "Writer": ("fastload.block.writer", "Writer"),

@@ -91,6 +91,10 @@ class ShapeError(FastloadError, ValueError):
     """Data of another shape than the field's, or columns of unequal length."""
 
 
+class PlanError(FastloadError, ValueError):
+    """A cleaning plan that cannot be read, or that asks for what there is not."""
+
+
 class StateError(FastloadError, ValueError):
     """A saved state that is not one of this loader's, or of other data."""
 
@@ -131,6 +135,41 @@ class IngestError(FastloadError, ValueError):
         ]
         super().__init__(f"{message} [{', '.join(places)}]" if places else message)
         self.path, self.row, self.field = path, row, field
+
+
+# --- what is wrong with data to balance ----------------------------------------------------------
+
+
+class OneClassError(FastloadError, ValueError):
+    """All labels are of one class: there is nothing to balance."""
+
+
+class UnknownClassError(FastloadError, ValueError):
+    """A class was named that no label is of."""
+
+
+class StrategyError(FastloadError, ValueError):
+    """A sampling_strategy that has no meaning for this sampler, or asks for what cannot be had of these classes."""
+
+
+class TooFewRowsError(FastloadError, ValueError):
+    """A class has fewer rows than neighbours are to be found for each of them."""
+
+
+class NotFiniteError(FastloadError, ValueError):
+    """A NaN or an infinity where distances between rows are needed."""
+
+
+class NotNumbersError(FastloadError, ValueError):
+    """Text or categories where distances between rows are needed."""
+
+
+class NoForeignNeighborsError(FastloadError, RuntimeError):
+    """No row of a class has a neighbour of another one, so that ADASYN knows no place to add rows at."""
+
+
+class NothingInDangerWarning(UserWarning):
+    """No row of a class lies at the border to another one: BorderlineSMOTE added none to it."""
 
 
 # --- what is wrong with the place ----------------------------------------------------------------

@@ -102,7 +102,7 @@ def _export(
     if path.exists() and not overwrite:
         raise ExistsError(f"{path} exists; choose another path or pass overwrite=True")
     with (
-        _published(path) as file,
+        published(path) as file,
         open_writer(file, arrow_schema(dataset), compression) as writer,
         show_progress("export", progress, total_rows=dataset.num_rows) as bar,
     ):
@@ -120,7 +120,7 @@ def _export(
 
 
 @contextmanager
-def _published(path: Path) -> Iterator[BinaryIO]:
+def published(path: Path) -> Iterator[BinaryIO]:
     """A file to write under a temporary name; it takes its own name when it is whole and on disk."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:

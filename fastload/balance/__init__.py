@@ -1,0 +1,20 @@
+"""Balancing: tables whose classes are of very unequal size, the way of imbalanced-learn.
+
+`fit_resample` of an estimator makes another table: rows of large classes are left out, rows of small ones repeated or made anew.
+"""
+
+from fastload.balance.adasyn import ADASYN
+from fastload.balance.borderline import BorderlineSMOTE
+from fastload.balance.neighbors import NearestNeighbors
+from fastload.balance.over import RandomOverSampler
+from fastload.balance.smote import SMOTE
+from fastload.balance.under import RandomUnderSampler
+
+__all__ = [
+    "ADASYN",
+    "SMOTE",
+    "BorderlineSMOTE",
+    "NearestNeighbors",
+    "RandomOverSampler",
+    "RandomUnderSampler",
+]
