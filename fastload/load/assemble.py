@@ -16,6 +16,7 @@ from fastload.plan.random import row_keys
 from fastload.schema import Schema
 
 REPEATED, SEEDS = "is_padding", "sample_seed"
+MADE = ("made_places", "made_bases", "made_neighbors", "made_parts")  # on their way to a device, which takes them out
 
 
 class Assembler:
@@ -33,6 +34,8 @@ class Assembler:
         Dict rows say which of them only fill up the last batch, as ``is_padding``.
     seeds : (seed, epoch) or None
         Dict rows bring a number to draw from, as ``sample_seed``.
+    parents : callable or None
+        Dict rows bring what the made ones among them are made of, of their numbers and keys; see `MADE`.
     function : callable or None
         Makes something else of each batch.
     pins : bool
@@ -49,6 +52,7 @@ class Assembler:
         masks: Mapping[str, bool],
         marks_repeated: bool,
         seeds: tuple[int, int] | None,
+        parents: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, ...]] | None,
         function: Callable[[Any], Any] | None,
         pins: bool,
     ) -> None:
@@ -56,7 +60,7 @@ class Assembler:
         self._collate = collate_fn
         self._tensors = tensors
         self._marks_repeated = marks_repeated
-        self._seeds = seeds
+        self._seeds, self._parents = seeds, parents
         self._function = function
         self._pins = pins
         self._columns = batch_maker(schema, as_list=as_tuple, masks=masks)
@@ -88,7 +92,10 @@ class Assembler:
             count = num_rows(parts)
             extra[REPEATED] = np.arange(count) >= count - repeated
         if self._seeds is not None:
-            extra[SEEDS] = row_keys(*self._seeds, numbers).view(np.int64)
+            keys = row_keys(*self._seeds, numbers)
+            extra[SEEDS] = keys.view(np.int64)
+            if self._parents is not None:
+                extra |= zip(MADE, self._parents(numbers, keys), strict=True)
         return extra
 
     def _samples(self, parts: Parts, extra: Mapping[str, np.ndarray]) -> list[Any]:

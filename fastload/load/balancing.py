@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -160,6 +160,16 @@ def _check_values(rows: RowAccess, mixture: Mixture, parts: list[tuple[Any, Any,
             )
 
 
+class Parents(NamedTuple):
+    """Of the made ones among some rows: which of the rows they are; which of the bases they lie between, and how far from the one
+    to the other. int64, int64, int64, float64."""
+
+    places: np.ndarray
+    bases: np.ndarray
+    neighbors: np.ndarray
+    parts: np.ndarray
+
+
 class Origins(NamedTuple):
     """Where rows come from, for each of them. `base` and `neighbor` : int64, the rows of the data set that a made one lies
     between, -1 for others. `part` : float64, how far from the one to the other, 0 .. 1."""
@@ -258,21 +268,34 @@ class BalancedRows(RowAccess):
             return "synthetic", 0, row - self._rows.num_rows
         return self._rows.place_of(row) if hasattr(self._rows, "place_of") else ("memory", 0, row)
 
+    def parents(self, rows: np.ndarray, keys: np.ndarray) -> Parents:
+        """What the made ones among rows with these numbers and keys are made of."""
+        places = np.flatnonzero(rows >= self._rows.num_rows)
+        ends = np.cumsum([0, *(n for n, _, _ in self._classes)])
+        number = np.searchsorted(ends[1:], rows[places] - self._rows.num_rows, side="right")
+        _, first, count = (np.array(column, np.int64) for column in np.array([*self._classes, (0, 0, 0)]).T)
+        keys = keys[places]
+        bases = first[number] + _below(keys, SLOT_BASE, count[number])
+        if not self._neighbors.shape[1]:
+            return Parents(places, bases, bases, np.zeros(len(places)))
+        neighbors = self._neighbors[bases, _below(keys, SLOT_NEIGHBOR, self._neighbors.shape[1])].astype(np.int64)
+        return Parents(places, bases, neighbors, (words(keys, SLOT_PART) >> np.uint64(11)) * 2.0**-53)
+
     def origins(self, rows: np.ndarray, keys: np.ndarray) -> Origins:
         """Where rows with these numbers and keys come from."""
-        made = rows >= self._rows.num_rows
-        base, neighbor, part = np.full(len(rows), -1), np.full(len(rows), -1), np.zeros(len(rows))
-        ends = np.cumsum([n for n, _, _ in self._classes])
-        number = np.searchsorted(ends, rows[made] - self._rows.num_rows, side="right")
-        first, count = (np.array(column, np.int64)[number] for column in list(zip(*self._classes))[1:]) if made.any() else (0, 0)
-        keys = keys[made]
-        at = first + _below(keys, SLOT_BASE, count)
-        base[made] = neighbor[made] = self._bases[at]
-        if self._neighbors.shape[1]:
-            nearest = self._neighbors[at, _below(keys, SLOT_NEIGHBOR, self._neighbors.shape[1])]
-            neighbor[made] = self._bases[nearest]
-            part[made] = (words(keys, SLOT_PART) >> np.uint64(11)) * 2.0**-53
-        return Origins(made, base, neighbor, part)
+        places, bases, neighbors, parts = self.parents(rows, keys)
+        found = Origins(np.zeros(len(rows), bool), np.full(len(rows), -1), np.full(len(rows), -1), np.zeros(len(rows)))
+        found.is_synthetic[places], found.part[places] = True, parts
+        found.base[places], found.neighbor[places] = self._bases[bases], self._bases[neighbors]
+        return found
+
+    def leave_to_device(self, names: Collection[str]) -> dict[str, np.ndarray]:
+        """Fields of these whose made rows are to be their bases: they become what they are to be on a device. Gives the values of
+        the bases, [bases, elements of a row]."""
+        index = {i: name for i, name in enumerate(self.schema.names)}
+        left = {i for i, dtype in self._fields if index[i] in names and dtype in ("float32", "float64")}
+        self._fields = [(i, dtype) for i, dtype in self._fields if i not in left]
+        return {index[i]: self._resident[i][0].reshape(len(self._bases), -1) for i in left}
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if not k.startswith("_reader")}

@@ -237,11 +237,14 @@ class DataLoader(TorchDataLoader[_T_co]):
         self._asked = asked_of(transform)
         self._serving: Serving | None = None
         self._arriving: dict[str, Any] = {}  # fields that are transformed on the device
+        self._bases: dict[str, np.ndarray] = {}  # of fields whose made rows are made there
         if native:
             recipe = recipe_of(self._asked.kernels, rows)
             in_python = rows.as_tuple or self._collates() or self._asked.whole is not None  # wants them done before
             if isinstance(self._mover, Computer) and not in_python:
                 recipe, self._arriving = on_arrival(recipe, rows)
+                if isinstance(balance, Mapping):
+                    self._bases = rows.leave_to_device(recipe.unchanged)
             self._serving = serving_of(rows, self.batch_sampler, packing, recipe)
         self._last: Pass | None = None
         self._resume: dict[str, Any] | None = None  # a state that was loaded and not yet begun from
@@ -450,17 +453,19 @@ class DataLoader(TorchDataLoader[_T_co]):
             masks=masked_fields(schema, self.padding) if self.padding is not None else {},
             marks_repeated=self._marks_repeated(),
             seeds=(self._draw_seed(key), key.epoch) if self._gives_seeds() else None,
+            parents=rows.parents if self._bases else None,
             function=self._asked.call if self._asked.calls_python else None,
             pins=self._pins(),
         )
 
     def _gives_seeds(self) -> bool:
-        return self.sample_seeds or any(call.draws for calls, _ in self._arriving.values() for call in calls)
+        draws = any(call.draws for calls, _ in self._arriving.values() for call in calls)
+        return self.sample_seeds or draws or bool(self._bases)
 
     def _arrival(self) -> Arrival | None:
-        if not self._arriving:
+        if not (self._arriving or self._bases):
             return None
-        return Arrival(self._arriving, SEEDS if self._gives_seeds() else None, self.sample_seeds)
+        return Arrival(self._arriving, self._bases, SEEDS if self._gives_seeds() else None, self.sample_seeds)
 
     def _marks_repeated(self) -> bool:
         share = self._share()

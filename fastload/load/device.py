@@ -46,6 +46,17 @@ class Computer(Mover, Protocol):
     def run(self, calls: Sequence[Call], values: torch.Tensor, keys: torch.Tensor | None) -> torch.Tensor:
         """What the calls make of a copy: another tensor on the device, filled some time before the next event."""
 
+    def mix(
+        self,
+        bases: torch.Tensor,
+        base: torch.Tensor,
+        neighbor: torch.Tensor,
+        part: torch.Tensor,
+        places: torch.Tensor,
+        values: torch.Tensor,
+    ) -> None:
+        """values[places[i]] becomes what lies between two of the bases, as SMOTE has it, before the next event. All are copies."""
+
 
 class CudaMover:
     """Copies on a `stream` of its own, beside the one the step runs on. Kept, it uses its device memory again: torch
@@ -65,6 +76,19 @@ class CudaMover:
     def run(self, calls: Sequence[Call], values: torch.Tensor, keys: torch.Tensor | None) -> torch.Tensor:
         with torch.cuda.stream(self.stream):
             return cuda_kernels().run(list(calls), values, keys, stream=self.stream.cuda_stream)
+
+    def mix(
+        self,
+        bases: torch.Tensor,
+        base: torch.Tensor,
+        neighbor: torch.Tensor,
+        part: torch.Tensor,
+        places: torch.Tensor,
+        values: torch.Tensor,
+    ) -> None:
+        with torch.cuda.stream(self.stream):
+            made = cuda_kernels().interpolate(bases, base, neighbor, part.to(bases.dtype), stream=self.stream.cuda_stream)
+            values.view(len(values), -1).index_copy_(0, places, made)
 
     def record(self) -> torch.cuda.Event:
         event = torch.cuda.Event(blocking=True)  # a host that waits for it sleeps, and leaves its core to the loader
@@ -235,7 +259,7 @@ class DeviceBatches:
         try:
             batch = _map_tensors(move, batch)
             if self._arrival is not None:
-                tensors += self._arrival.transform(batch, self._mover.run)
+                tensors += self._arrival.transform(batch, self._mover, move)
             moving = _Moving(batch, tensors, pinned, self._mover.record())
             self.moved.copy_s += time.perf_counter() - started_at
             return moving

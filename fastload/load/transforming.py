@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from fastload import _core
@@ -13,6 +14,7 @@ from fastload.block.dataset import RowAccess
 from fastload.errors import ArgumentError
 from fastload.kernels import cpu_kernels
 from fastload.kernels.calls import Call, runs_on_devices
+from fastload.load.assemble import MADE
 from fastload.transform.base import Transform
 from fastload.transform.compose import as_transform
 from fastload.transform.recipe import Recipe
@@ -59,26 +61,42 @@ def asked_of(transform: Any) -> Asked:
     raise ArgumentError(f"transform must be a dict of field names to transforms, or a function, got {transform!r}")
 
 
-class Arrival(NamedTuple):
+class Arrival:
     """What is done to fields of a batch, a dict, once they lie on a device: the small dtype crosses the bus.
 
-    fields : name -> the calls, and the dtype of what comes. keys : the entry that random draws are made of, None where nothing is
-    drawn. keeps_keys : it was asked for, too.
+    Parameters
+    ----------
+    fields : name -> the calls, and the dtype of what comes.
+    bases : name -> values that made rows lie between, [bases, elements], of fields whose made rows arrive as their bases.
+    keys : the entry that random draws are made of, None where nothing is drawn. keeps_keys : it was asked for, too.
     """
 
-    fields: dict[str, tuple[tuple[Call, ...], torch.dtype]]
-    keys: str | None
-    keeps_keys: bool
+    def __init__(
+        self,
+        fields: Mapping[str, tuple[tuple[Call, ...], torch.dtype]],
+        bases: Mapping[str, np.ndarray],
+        keys: str | None,
+        keeps_keys: bool,
+    ) -> None:
+        self._fields, self._keys, self._keeps_keys = fields, keys, keeps_keys
+        self._bases = {name: torch.from_numpy(values) for name, values in bases.items()}
+        self._there: dict[str, torch.Tensor] = {}  # of the bases, from the first batch on
 
-    def transform(self, batch: dict[str, Any], run: Callable[..., torch.Tensor]) -> list[torch.Tensor]:
-        """Puts what `run` makes of each field in its place, and gives a list of it."""
-        keys = None if self.keys is None else batch[self.keys]
+    def transform(self, batch: dict[str, Any], mover: Any, move: Callable[[torch.Tensor], torch.Tensor]) -> list[torch.Tensor]:
+        """Puts what a Computer makes of each field in its place, and gives a list of what is new. move : to the device."""
+        if self._bases:
+            places, *parents = (batch.pop(name) for name in MADE)
+            for name, values in self._bases.items():
+                if name not in self._there:
+                    self._there[name] = move(values)
+                mover.mix(self._there[name], *parents, places, batch[name])
+        keys = None if self._keys is None else batch[self._keys]
         made = []
-        for name, (calls, dtype) in self.fields.items():
-            made.append(run(calls, batch[name], keys))
+        for name, (calls, dtype) in self._fields.items():
+            made.append(mover.run(calls, batch[name], keys))
             batch[name] = made[-1].view(dtype)
-        if self.keys is not None and not self.keeps_keys:
-            del batch[self.keys]
+        if self._keys is not None and not self._keeps_keys:
+            del batch[self._keys]
         return made
 
 

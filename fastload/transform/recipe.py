@@ -35,6 +35,12 @@ class Recipe(NamedTuple):
         return any(column.calls for column in self.columns)
 
     @property
+    def unchanged(self) -> set[str]:
+        """Fields that the CPU delivers as the data set has them, and makes nothing else of."""
+        changed = {column.source for column in self.columns if column.calls}
+        return {column.field.name for column in self.columns if column.source not in changed}
+
+    @property
     def draws(self) -> bool:
         return any(call.draws for column in self.columns for call in column.calls)
 

@@ -35,6 +35,9 @@ class FakeMover:
         self._copies.append(_Work(calls, values, keys))
         return self._copies[-1].target
 
+    def mix(self, bases, base, neighbor, part, places, values) -> None:
+        self._copies.append(_Mix(bases, base, neighbor, part, places, values))
+
     def record(self) -> FakeEvent:
         return FakeEvent(list(self._copies))
 
@@ -76,6 +79,22 @@ class _Work:
         for call in self._calls:
             values = reference.run(call, values.view(call.in_dtype), None, keys)
         self.target.copy_(torch.from_numpy(values))
+
+
+class _Mix:
+    """Rows of a batch that are written to on the device, once what they are made of is there."""
+
+    def __init__(self, *tensors: torch.Tensor) -> None:
+        self._tensors, self.target = tensors, tensors[-1]
+        self.is_told = self.is_known_done = self._is_done = False
+
+    def run(self) -> None:
+        if self._is_done:
+            return
+        bases, base, neighbor, part, places, values = (tensor.numpy() for tensor in self._tensors)
+        made = reference.interpolate(bases, base, neighbor, part)
+        values.reshape(len(values), -1)[places] = made
+        self._is_done = True
 
 
 class _Copy:

@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from fake_device import FakeMover
 
 import fastload as fl
 from fastload.errors import ArgumentError, DtypeError, StateError, StrategyError, TooFewRowsError, UnknownFieldError
@@ -342,3 +343,28 @@ def test_the_next_epoch_is_prepared_ahead(dataset):
     for _ in range(3):
         for a, b in zip(plain, ahead, strict=True):
             assert equal(a, b)
+
+
+# --- on a device ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("transform", "made_there"),
+    [(None, {"x", "z"}), ({"x": fl.Normalize()}, {"x", "z"}), ({"x": fl.Impute(add_mask=True)}, {"z"})],
+)
+@pytest.mark.parametrize("sample_seeds", [False, True])
+def test_rows_are_made_on_the_device(dataset, monkeypatch, transform, made_there, sample_seeds):
+    mover = FakeMover()
+    options = {"transform": transform, "sample_seeds": sample_seeds}
+    expected = list(loader_of(dataset, **options))
+    monkeypatch.setattr("fastload.load.dataloader.mover_for", lambda device: mover)
+    loader = loader_of(dataset, device="cuda", **options)
+    assert set(loader._bases) == made_there
+    for _ in range(2):
+        loader.set_epoch(0)
+        for there, here in zip(loader, expected, strict=True):
+            assert there.keys() == here.keys()
+            for name, values in here.items():
+                torch.testing.assert_close(there[name], values, atol=1e-5, rtol=0)
+    mover.check()
+
