@@ -83,6 +83,7 @@ class QualityReport:
     against: Against | None
     notes: tuple[str, ...]
     seconds: float
+    is_text: bool = False  # a CSV: that its numbers are text is no surprise
 
     @property
     def num_cells(self) -> int:
@@ -201,6 +202,7 @@ def check_quality(
         None if against is None else _compare(profile, against, looks, memory_bytes),
         tuple(notes),
         time.perf_counter() - start_s,
+        source.is_text,
     )
 
 
@@ -378,11 +380,11 @@ def _head_lines(report: QualityReport) -> list[str]:
     rows = [("missing cells", counted(report.num_missing, report.num_cells), "")]
     if report.duplicates is not None:
         decimals = report.near_decimals
-        how = f"when rounded to {decimals} decimals" if isinstance(decimals, int) else "when rounded as declared"
+        how = f"rounded to {decimals} decimals" if isinstance(decimals, int) else "rounded as declared"
         rows += [
             ("rows with a missing cell", counted(report.rows_with_missing, report.num_rows), ""),
             ("duplicate rows", counted(report.duplicates, report.num_rows), "equal to one before them"),
-            ("near duplicates", counted(report.near_duplicates, report.num_rows), f"further rows equal {how}"),
+            ("near duplicates", counted(report.near_duplicates, report.num_rows), f"further ones, {how}"),
         ]
     rows.append(("constant columns", f"{len(report.constant_columns)}", ", ".join(report.constant_columns)))
     if report.duplicates is not None:
@@ -399,22 +401,24 @@ def column_rows(report: QualityReport) -> list[tuple[str, ...]]:
     return [
         (
             column.name,
-            f"{column.dtype} -> {column.read_as}" if column.read_as else column.dtype,
+            column.read_as or column.dtype,
             counted(column.num_missing, report.num_rows) if column.num_missing else "",
             *(
                 "" if v is None else _number(v)
                 for v in (column.min, column.quartiles[1] if column.quartiles else None, column.max)
             ),
             counted(column.outliers["iqr"], report.num_rows) if column.outliers.get("iqr") else "",
-            "; ".join(oddities(column, report.num_rows)),
+            "; ".join(oddities(column, report.is_text)),
         )
         for column in report.columns
     ]
 
 
-def oddities(column: ColumnQuality, num_rows: int) -> list[str]:
-    """What is wrong with a column, in a few words each."""
+def oddities(column: ColumnQuality, is_text: bool) -> list[str]:
+    """What is wrong with a column, in a few words each. is_text : all cells of its file are text."""
     found = []
+    if column.read_as and not is_text:
+        found.append(f"text that reads as {column.read_as}")
     if column.is_constant:
         found.append("constant")
     if column.twin is not None:
@@ -431,7 +435,7 @@ def oddities(column: ColumnQuality, num_rows: int) -> list[str]:
         found.append(f"{column.infinite:,} infinite")
     if column.untidy:
         found.append(f"{column.untidy:,} untidy white space")
-    if column.dtype in ("String", "category") and not column.read_as and column.values is not None and column.rare():
+    if column.dtype in ("text", "category") and not column.read_as and column.values is not None and column.rare():
         found.append(f"{column.rare()} of {len(column.values)} categories rare")
     return found
 

@@ -180,8 +180,8 @@ class Profile:
     def _begin(self, raw: pl.DataFrame, typed: pl.DataFrame) -> None:
         check_columns(raw, [*([self._looks.label] if self._looks.label else []), *self._looks.rules])
         for name, dtype in raw.schema.items():
-            read_as = "" if typed.schema[name] == dtype else str(typed.schema[name])
-            self.columns[name] = ColumnQuality(name, str(dtype), read_as)
+            read_as = "" if typed.schema[name] == dtype else type_text(typed.schema[name])
+            self.columns[name] = ColumnQuality(name, type_text(dtype), read_as)
         self.schema = typed.schema
         self._moments = Moments(numeric_columns(typed))
 
@@ -295,6 +295,14 @@ class Profile:
         for frame in self.frames():
             hashes.add(frame.select(pl.col(n).cast(casts[n]) if n in casts else pl.col(n) for n in names))
         return hashes
+
+
+def type_text(dtype: pl.DataType) -> str:
+    """
+    >>> type_text(pl.String()), type_text(pl.Int64()), type_text(pl.Datetime("us"))
+    ('text', 'int64', 'datetime')
+    """
+    return {"String": "text", "Boolean": "bool"}.get(str(dtype), str(dtype.base_type()).lower())
 
 
 def _with_gaps(typed: pl.DataFrame) -> int:
