@@ -131,7 +131,8 @@ def _useless_columns(report: QualityReport, label: str | None) -> dict[str, str]
 def _number_steps(columns: list[ColumnQuality], num_rows: int) -> list[tuple[Step, str]]:
     steps: list[tuple[Step, str]] = []
     numbers = [c for c in columns if c.mean is not None]
-    clipped = [c for c in numbers if 0 < c.outliers.get("iqr", 0) <= MAX_CLIPPED * num_rows]
+    out = {c.name: c.outliers.get("iqr", 0) - sum(c.suspected.values()) for c in numbers}  # those are gaps by now
+    clipped = [c for c in numbers if 0 < out[c.name] <= MAX_CLIPPED * num_rows]
     if clipped:
         step = Outliers("iqr", threshold=FAR_OUT, action="clip", columns=[c.name for c in clipped])
         steps.append((step, "a few values lie far out: they are moved to the fences, three interquartile ranges away"))

@@ -69,6 +69,7 @@ class Against:
 class QualityReport:
     """What ``check_quality`` found. ``print(report)`` shows it as a table.
 
+    rows_with_missing : also where a cell is of another type than its column.
     duplicates : rows that equal one before them; near_duplicates : further rows that do when rounded.
     """
 
@@ -290,7 +291,8 @@ def _label_quality(profile: Profile, label: str) -> LabelQuality:
     if len(frame) > JUDGED_ROWS:
         rows = np.sort(np.random.default_rng(0).permutation(len(frame))[:JUDGED_ROWS])
         frame = frame[rows]
-    step = LabelNoise(label, max_rows=JUDGED_ROWS)
+    columns = [name for name in profile.schema if profile.schema[name].is_numeric() and name != label]
+    step = LabelNoise(label, columns=columns, max_rows=JUDGED_ROWS)
     survey = step._survey(None)
     try:
         survey.add(frame)
@@ -341,9 +343,10 @@ def _common_type(a: pl.DataType, b: pl.DataType) -> pl.DataType:
 def _drift(here: Profile, there: Profile, name: str) -> Drift | None:
     a, b = here.columns[name], there.columns[name]
     missing = (a.num_missing / here.num_rows, b.num_missing / there.num_rows)
-    if here.schema[name].is_numeric() and there.schema[name].is_numeric():
+    kinds = [schema[name] for schema in (here.schema, there.schema)]
+    if all(kind.is_numeric() for kind in kinds) or (kinds[0].is_temporal() and kinds[0] == kinds[1]):
         return number_drift(name, _numbers(here, name), _numbers(there, name), missing)
-    if a.values is not None and b.values is not None and here.schema[name] == there.schema[name]:
+    if a.values is not None and b.values is not None and kinds[0] == kinds[1]:
         return category_drift(name, a.values, b.values, missing)
     return None
 
@@ -427,7 +430,7 @@ def oddities(column: ColumnQuality, is_text: bool) -> list[str]:
     found += [f"{n:,} missing as {k}" for k, n in kinds.items()]
     found += [f"{n:,} x {_number(v)}: missing?" for v, n in column.suspected.items()]
     if column.misfits:
-        shown = f", {column.examples[0][1]} say" if column.examples else ""
+        shown = f", such as {column.examples[0][1]}" if column.examples else ""
         found.append(f"{column.misfits:,} of another type{shown}")
     if column.impossible:
         found.append(f"{column.impossible:,} impossible")
@@ -443,7 +446,7 @@ def oddities(column: ColumnQuality, is_text: bool) -> list[str]:
 def _number(value: float) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    return f"{value:,}" if isinstance(value, int) else significant(value, 4)
+    return f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 1e4 else significant(value, 4)
 
 
 def _column_lines(report: QualityReport) -> list[str]:
@@ -475,7 +478,7 @@ def _label_lines(report: QualityReport) -> list[str]:
         if label.imbalance is not None:
             lines.append(f"  {significant(label.imbalance)} rows of the most frequent class for one of the rarest")
     if label.judged:
-        at = f", rows {', '.join(map(str, label.examples))} say" if label.suspects and label.examples else ""
+        at = f", such as {', '.join(map(str, label.examples))}" if label.suspects and label.examples else ""
         lines.append(
             f"  suspect labels: {counted(label.suspects, label.judged)} of {label.judged:,} rows judged by their neighbours{at}"
         )
@@ -505,7 +508,7 @@ def _against_lines(report: QualityReport) -> list[str]:
     against = report.against
     if against is None:
         return []
-    at = f", its rows {', '.join(map(str, against.examples))} say" if against.examples else ""
+    at = f", such as {', '.join(map(str, against.examples))}" if against.examples else ""
     lines = [
         "",
         f"against {against.name}, {against.num_rows:,} rows",

@@ -9,6 +9,7 @@ from fastload.clean.check import (
     column_rows,
     counted,
     drift_rows,
+    oddities,
 )
 from fastload.report.figures import Bar, Series, bar_chart, histogram, line_chart
 from fastload.report.html import Figure, Note, Section, Table, Text, Tile, Tiles, page
@@ -78,7 +79,9 @@ def _share(count: int, total: int) -> str:
 
 
 def _columns(report: QualityReport) -> list[Table]:
-    return [Table(COLUMN_HEADER, column_rows(report), align="ll" + "r" * 5 + "l")]
+    odd = [(c.name, finding) for c in report.columns for finding in oddities(c, report.is_text)]
+    parts = [Table(COLUMN_HEADER[:-1], [row[:-1] for row in column_rows(report)], align="ll" + "r" * 5)]
+    return parts + ([Table(("column", "what is odd"), odd, align="ll")] if odd else [])
 
 
 def _gaps(report: QualityReport) -> list[Figure | Text]:
@@ -133,7 +136,7 @@ def _label(report: QualityReport) -> list[Figure | Text]:
     if label.imbalance is not None:
         parts.append(Text(f"{significant(label.imbalance)} rows of the most frequent class for one of the rarest."))
     if label.judged:
-        at = f": rows {', '.join(map(str, label.examples))} for a start" if label.suspects and label.examples else ""
+        at = f", such as rows {', '.join(map(str, label.examples))}" if label.suspects and label.examples else ""
         parts.append(
             Text(
                 f"{counted(label.suspects, label.judged)} of {label.judged:,} rows have a label that most of their nearest "
@@ -145,7 +148,7 @@ def _label(report: QualityReport) -> list[Figure | Text]:
 
 def _against(report: QualityReport) -> list[Figure | Text | Table]:
     against = report.against
-    at = f": its rows {', '.join(map(str, against.examples))} for a start" if against.examples else ""
+    at = f", such as {', '.join(map(str, against.examples))}" if against.examples else ""
     parts: list[Figure | Text | Table] = [
         Text(
             f"{counted(against.leaked, against.num_rows)} of its {against.num_rows:,} rows are in this table, too{at}."
