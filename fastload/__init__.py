@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fastload.balance import (
         ADASYN,
         SMOTE,
+        SMOTENC,
         BorderlineSMOTE,
         NearestNeighbors,
         RandomOverSampler,
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from fastload.block.dataset import open_dataset as open
     from fastload.block.padding import Padding
     from fastload.block.writer import Writer, write
+    from fastload.clean import Plan as CleanPlan
+    from fastload.clean import check_quality, clean_file, propose_plan
     from fastload.ingest import convert, to_arrow, to_parquet
     from fastload.load import frameworks
     from fastload.load.dataloader import DataLoader
@@ -52,6 +55,7 @@ _PUBLIC = {
     "BorderlineSMOTE": ("fastload.balance", "BorderlineSMOTE"),
     "Cast": ("fastload.transform", "Cast"),
     "Categorical": ("fastload.schema", "Categorical"),
+    "CleanPlan": ("fastload.clean", "Plan"),
     "Clip": ("fastload.transform", "Clip"),
     "Compose": ("fastload.transform", "Compose"),
     "DataLoader": ("fastload.load.dataloader", "DataLoader"),
@@ -75,14 +79,18 @@ _PUBLIC = {
     "RandomTranslate": ("fastload.transform", "RandomTranslate"),
     "RandomUnderSampler": ("fastload.balance", "RandomUnderSampler"),
     "SMOTE": ("fastload.balance", "SMOTE"),
+    "SMOTENC": ("fastload.balance", "SMOTENC"),
     "Schema": ("fastload.schema", "Schema"),
     "WeightedSampler": ("fastload.plan.samplers", "WeightedSampler"),
     "Writer": ("fastload.block.writer", "Writer"),
+    "check_quality": ("fastload.clean", "check_quality"),
+    "clean_file": ("fastload.clean", "clean_file"),
     "convert": ("fastload.ingest", "convert"),
     "errors": ("fastload.errors", None),
     "frameworks": ("fastload.load.frameworks", None),
     "load_transform": ("fastload.transform", "load_transform"),
     "open": ("fastload.block.dataset", "open_dataset"),
+    "propose_plan": ("fastload.clean", "propose_plan"),
     "to_arrow": ("fastload.ingest", "to_arrow"),
     "to_parquet": ("fastload.ingest", "to_parquet"),
     "write": ("fastload.block.writer", "write"),

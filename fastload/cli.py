@@ -1,4 +1,4 @@
-"""The command line: convert, info, verify, bench, demo.
+"""The command line: convert, info, verify, check, clean, bench, demo.
 
 Exit codes: 0 well done, 1 the data or the machine is at fault, 2 the command is, 130 interrupted. What was
 asked for goes to stdout, errors and progress to stderr. A command imports what it needs when it runs.
@@ -16,11 +16,12 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from fastload.errors import ArgumentError, FastloadError
+from fastload.errors import ArgumentError, ExistsError, FastloadError
 
 if TYPE_CHECKING:
     from fastload.block.dataset import Dataset, FieldSize
     from fastload.block.statistics import FieldStatistics
+    from fastload.clean import Plan, QualityReport
     from fastload.schema import Field
 
 OK, DATA_PROBLEM, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -97,11 +98,21 @@ def _convert(options: argparse.Namespace) -> int:
         image_size=options.image_size,
         progress=False if options.quiet else None,
     )
+    reports = _checked_parts(summary.datasets) if options.check else {}
     if options.json:
-        _print_json(summary.to_json())
+        quality = {"quality": {name: report.to_json() for name, report in reports.items()}} if reports else {}
+        _print_json({**summary.to_json(), **quality})
     else:
-        print(summary)
+        print("\n\n".join(map(str, (summary, *reports.values()))))
     return OK
+
+
+def _checked_parts(datasets: Mapping[str, Dataset]) -> dict[str, QualityReport]:
+    """A quality report of each; that of the first also tells how the second compares with it."""
+    from fastload.clean import check_quality
+
+    first, second = [*datasets.values(), None, None][:2]
+    return {name: check_quality(ds, against=second if ds is first else None) for name, ds in datasets.items()}
 
 
 def _info(options: argparse.Namespace) -> int:
@@ -134,6 +145,87 @@ def _verify(options: argparse.Namespace) -> int:
             f"{_count(found['chunks'], 'chunk')}, {bytes_text(found['stored_bytes'])} checked"
         )
     return OK
+
+
+def _check(options: argparse.Namespace) -> int:
+    from fastload.clean import check_quality, check_statistics
+    from fastload.clean.gate import Condition
+    from fastload.clean.page import quality_page
+
+    conditions = [Condition.parse(text) for text in options.fail_on]
+    if options.quick:
+        for given, name in ((options.against, "--against"), (options.rules, "--range and --allowed")):
+            if given:
+                raise ArgumentError(f"{name} needs the rows, and --quick reads none: leave one of them out")
+        report = check_statistics(options.table, label=options.label)
+    else:
+        report = check_quality(
+            options.table, against=options.against, label=options.label, memory_bytes=options.memory_limit, **_looks(options)
+        )
+    if options.json == "-":
+        _print_json(report.to_json())
+    else:
+        print(report)
+    for path, text in (
+        (options.json if options.json != "-" else None, lambda: json.dumps(_plain(report.to_json()), indent=2) + "\n"),
+        (options.html, lambda: quality_page(report)),
+    ):
+        if path:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text())
+    failures = [failure for condition in conditions if (failure := condition.failure(report))]
+    for failure in failures:
+        print(f"fastload: the check failed: {failure}", file=sys.stderr)
+    return DATA_PROBLEM if failures else OK
+
+
+def _looks(options: argparse.Namespace) -> dict[str, Any]:
+    """What to look for, as `check_quality` has it."""
+    rules: dict[str, dict[str, Any]] = {}
+    for name, rule in options.rules:
+        rules.setdefault(name, {}).update(rule)
+    return {"rules": rules, "missing_numbers": options.missing_numbers, "near_decimals": options.near_decimals}
+
+
+def _clean(options: argparse.Namespace) -> int:
+    from fastload.clean import Plan, clean_file
+
+    if (options.plan is None) == (not options.auto):
+        raise ArgumentError("say which steps to take: --plan FILE, or --auto for those that a check proposes")
+    if options.destination is None and not options.dry_run:
+        raise ArgumentError("say where to write what is cleaned, or give --dry-run to see what would be done")
+    if options.plan is not None and (options.rules or options.missing_numbers):
+        raise ArgumentError("--range, --allowed and --missing-numbers are for --auto; with --plan, write them into the plan")
+    if options.write_plan and os.path.exists(options.write_plan) and not options.overwrite:
+        raise ExistsError(f"{options.write_plan} exists; choose another file or give --overwrite")
+    plan = Plan.load(options.plan) if options.plan is not None else _proposed(options)
+    proposal = plan.to_toml(f"Proposed by fastload clean --auto for {options.source}.") if options.auto else ""
+    report = clean_file(
+        options.source,
+        None if options.dry_run else options.destination,
+        plan,
+        memory_bytes=options.memory_limit,
+        overwrite=options.overwrite,
+    )
+    if options.write_plan:
+        with open(options.write_plan, "w", encoding="utf-8") as file:
+            file.write(proposal if options.dry_run and proposal else plan.to_toml(f"Learned from {options.source}."))
+    if options.json:
+        _print_json(report.to_json())
+    else:
+        print(report)
+        if options.dry_run:
+            print("nothing was written: this was a dry run")
+    return OK
+
+
+def _proposed(options: argparse.Namespace) -> Plan:
+    from fastload.clean import check_quality, propose_plan
+    from fastload.clean.profile import Looks
+
+    looks = _looks(options)
+    report = check_quality(options.source, label=options.label, memory_bytes=options.memory_limit, **looks)
+    return propose_plan(report, Looks(options.label, **looks))
 
 
 def _bench(options: argparse.Namespace) -> int:
@@ -383,6 +475,55 @@ def _at_least(minimum: int, kind: Callable[[str], Any] = int) -> Callable[[str],
     return parse
 
 
+def _bytes(text: str) -> int:
+    """512MB, 2GiB, or a number of bytes"""
+    units = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
+    number = text.strip().rstrip("BGKMbgikm")
+    unit = text.strip()[len(number) :].lower()
+    try:
+        return int(float(number) * units[unit])
+    except (ValueError, KeyError):
+        message = f"expected a size such as 512MB or 2GiB, got {text!r}"
+        raise argparse.ArgumentTypeError(message) from None
+
+
+def _ranged(text: str) -> tuple[str, dict[str, Any]]:
+    """name=low..high"""
+    name, bounds = _assigned(text)
+    low, dots, high = bounds.partition("..")
+    try:
+        rule = {which: float(bound) for which, bound in (("low", low), ("high", high)) if bound.strip()}
+    except ValueError:
+        rule = {}
+    if not (dots and rule):
+        message = f"expected COLUMN=LOW..HIGH, one of which may be left out, got {text!r}"
+        raise argparse.ArgumentTypeError(message)
+    return name, rule
+
+
+def _allowed(text: str) -> tuple[str, dict[str, Any]]:
+    """name=a,b,c"""
+    name, values = _assigned(text)
+    return name, {"allowed": [number if (number := _as_number(v)) is not None else v for v in _listed(values)]}
+
+
+def _numbers(text: str) -> list[float]:
+    numbers = [_as_number(part) for part in _listed(text)]
+    if None in numbers:
+        message = f"expected numbers with commas between them, got {text!r}"
+        raise argparse.ArgumentTypeError(message)
+    return numbers
+
+
+def _as_number(text: str) -> float | None:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return None
+
+
 # fmt: off: the parser reads best as a table
 # --- the parser ----------------------------------------------------------------------------------
 
@@ -407,7 +548,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("--version", action=_Version, help="show the version and leave")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
-    for add in (_add_convert, _add_info, _add_verify, _add_bench, _add_demo):
+    for add in (_add_convert, _add_info, _add_verify, _add_check, _add_clean, _add_bench, _add_demo):
         add(commands, common)
     return parser
 
@@ -460,6 +601,7 @@ def _add_convert(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     add("--json", action="store_true", help="print the summary as JSON")
     add("--quiet", action="store_true", help="no progress bar")
+    add("--check", action="store_true", help="a quality report of what was written; of the first part against the second")
 
     add = command.add_argument_group("what is read").add_argument
     add("--columns", type=_listed, metavar="A,B,C", help="read only these")
@@ -547,6 +689,90 @@ def _add_verify(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     command.add_argument("path", help="folder of the data set")
     command.add_argument("--json", action="store_true", help="print the result, good or bad, as JSON")
+
+
+def _add_check(commands: Any, common: argparse.ArgumentParser) -> None:
+    command = _command(
+        commands,
+        common,
+        "check",
+        _check,
+        "look for missing values, duplicates, outliers, leakage, drift and more in a table",
+        'fastload check train.csv --against test.csv --label late --html quality.html --fail-on "leaked>0" "missing>5%%"',
+    )
+    add = command.add_argument
+    add("table", help="csv, parquet, arrow, or the folder of a data set")
+    add("--against", metavar="OTHER", help="another table, the test data say: rows in both, columns that have drifted")
+    add("--json", metavar="FILE", help="write the report as JSON; - prints it instead of the table")
+    add("--html", metavar="FILE", help="write the report as a page with plots")
+    add(
+        "--fail-on",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="CONDITION",
+        help='exit with 1 where one holds: "duplicates>1%%", "missing:age>0", "drift>0.2" ...',
+    )
+    add("--quick", action="store_true", help="of a data set: what its statistics tell, without reading rows")
+    _add_looks(command)
+
+
+def _add_clean(commands: Any, common: argparse.ArgumentParser) -> None:
+    command = _command(
+        commands,
+        common,
+        "clean",
+        _clean,
+        "clean a table by a plan, in bounded memory",
+        "fastload clean train.csv train.fl --auto --write-plan plan.toml; fastload clean test.csv test.fl --plan plan.toml",
+    )
+    add = command.add_argument
+    add("source", help="csv, parquet, arrow, or the folder of a data set")
+    add("destination", nargs="?", help="a csv, parquet or arrow file, or NAME.fl for a data set")
+    add("--plan", metavar="FILE", help="the steps to take (TOML); what they have learned is applied as it is")
+    add("--auto", action="store_true", help="the steps that a check of the table proposes")
+    add("--write-plan", metavar="FILE", help="write the plan, with what it has learned (after a dry run: as proposed)")
+    add("--dry-run", action="store_true", help="tell what would be done, and write no table")
+    add("--overwrite", action="store_true", help="replace the destination, and the plan that is written")
+    add("--json", action="store_true", help="print what was done as JSON")
+    _add_looks(command)
+
+
+def _add_looks(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument_group("what to look for").add_argument
+    add("--label", metavar="COLUMN", help="the column to be learned: never changed, its classes counted")
+    add(
+        "--range",
+        dest="rules",
+        type=_ranged,
+        action="append",
+        default=[],
+        metavar="COLUMN=LOW..HIGH",
+        help="values outside are impossible (may be given again)",
+    )
+    add(
+        "--allowed",
+        dest="rules",
+        type=_allowed,
+        action="append",
+        metavar="COLUMN=A,B,C",
+        help="other values are impossible (may be given again)",
+    )
+    add(
+        "--missing-numbers",
+        type=_numbers,
+        default=[],
+        metavar="A,B",
+        help="numbers that mean missing: --missing-numbers=-999,9999",
+    )
+    add(
+        "--near-decimals",
+        type=int,
+        default=3,
+        metavar="N",
+        help="near duplicates are equal when floats are rounded to so many decimals (default: 3)",
+    )
+    add("--memory-limit", type=_bytes, default=1 << 30, metavar="SIZE", help="such as 512MB (default: 1GiB)")
 
 
 def _add_bench(commands: Any, common: argparse.ArgumentParser) -> None:

@@ -88,7 +88,8 @@ def test_importing_the_package_is_light():
     program = (
         "import sys, fastload as fl, fastload.errors, fastload.schema; fl.Field('x', 'int8'); "
         "fl.open; fl.write; fl.Writer; "
-        "heavy = {'torch', 'numba', 'cupy', 'pyarrow', 'PIL', 'pandas', 'rich', 'accelerate', 'transformers', 'lightning'}; "
+        "heavy = {'torch', 'numba', 'cupy', 'pyarrow', 'PIL', 'pandas', 'polars', 'rich', "
+        "'accelerate', 'transformers', 'lightning'}; "
         "found = heavy & set(sys.modules); sys.exit(str(found) if found else 0)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

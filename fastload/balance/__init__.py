@@ -8,11 +8,13 @@ from fastload.balance.borderline import BorderlineSMOTE
 from fastload.balance.neighbors import NearestNeighbors
 from fastload.balance.over import RandomOverSampler
 from fastload.balance.smote import SMOTE
+from fastload.balance.smotenc import SMOTENC
 from fastload.balance.under import RandomUnderSampler
 
 __all__ = [
     "ADASYN",
     "SMOTE",
+    "SMOTENC",
     "BorderlineSMOTE",
     "NearestNeighbors",
     "RandomOverSampler",

@@ -60,6 +60,11 @@ def with_rows_between(table: Any, pairs: list[Pairs]) -> Any:
     return out.astype(table.dtype, copy=False)
 
 
+def rows_between(table: np.ndarray, pairs: Pairs) -> np.ndarray:
+    """The new rows alone. table : array [rows, columns]."""
+    return with_rows_between(table, [pairs])[len(table) :]
+
+
 DTYPES = tuple(map(np.dtype, "int8 int16 int32 int64 uint8 uint16 uint32 uint64 float32 float64".split()))
 
 
@@ -110,10 +115,14 @@ def neighbors_of(finder: Any, rows: Any, queries: Any, what: str, name: str) -> 
 
     what : of what the rows are, for the error. name : of the parameter.
     """
-    asked = getattr(finder, "n_neighbors", 0)
-    if asked > rows.shape[0]:
-        raise TooFewRowsError(
-            f"{what} must have more rows than {name}: found n_samples = {rows.shape[0]}, and {asked - 1} neighbours of each are "
-            f"asked for; ask for at most {max(1, rows.shape[0] - 1)}, or leave the class out of sampling_strategy"
-        )
+    check_enough_rows(getattr(finder, "n_neighbors", 0), rows.shape[0], what, name)
     return np.asarray(finder.fit(rows).kneighbors(queries, return_distance=False))[:, 1:]
+
+
+def check_enough_rows(asked: int, rows: int, what: str, name: str) -> None:
+    """asked : neighbours, with the row itself."""
+    if asked > rows:
+        raise TooFewRowsError(
+            f"{what} must have more rows than {name}: found n_samples = {rows}, and {asked - 1} neighbours of each are "
+            f"asked for; ask for at most {max(1, rows - 1)}, or leave the class out of sampling_strategy"
+        )

@@ -15,6 +15,11 @@ def is_frame(X: Any) -> bool:
     return type(X).__module__.partition(".")[0] == "pandas" and getattr(X, "ndim", 0) == 2
 
 
+def is_sparse_frame(X: Any) -> bool:
+    """A frame that stores only what differs from 0, in each column."""
+    return is_frame(X) and all(type(dtype).__name__ == "SparseDtype" for dtype in X.dtypes)
+
+
 def rows_of(table: Any, rows: np.ndarray) -> Any:
     """Some rows of an array, a sparse matrix or a frame; those of a frame keep their labels."""
     return table.iloc[rows] if is_frame(table) else table[rows]

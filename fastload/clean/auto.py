@@ -102,8 +102,10 @@ def _text_steps(report: QualityReport) -> list[tuple[Step, str]]:
     repaired = [c for c in report.columns if c.read_as]
     if repaired:
         misfits = sum(c.misfits for c in repaired)
-        lost = f"; {misfits:,} cells do not fit and become missing" if misfits else ""
-        steps.append((RepairTypes(), f"text that holds {', '.join(f'{c.read_as} ({c.name})' for c in repaired)}{lost}"))
+        lost = f"\n{misfits:,} cells do not fit and become missing" if misfits else ""
+        kinds = {c.read_as: [d.name for d in repaired if d.read_as == c.read_as] for c in repaired}
+        why = "\n".join(f"text that reads as {kind}: {', '.join(names)}" for kind, names in kinds.items())
+        steps.append((RepairTypes(), why + lost))
     untidy = [c for c in report.columns if c.untidy and not c.read_as]
     if untidy:
         why = f"{sum(c.untidy for c in untidy):,} texts have outer or doubled white space"
@@ -129,7 +131,8 @@ def _useless_columns(report: QualityReport, label: str | None) -> dict[str, str]
 def _number_steps(columns: list[ColumnQuality], num_rows: int) -> list[tuple[Step, str]]:
     steps: list[tuple[Step, str]] = []
     numbers = [c for c in columns if c.mean is not None]
-    clipped = [c for c in numbers if 0 < c.outliers.get("iqr", 0) <= MAX_CLIPPED * num_rows]
+    out = {c.name: c.outliers.get("iqr", 0) - sum(c.suspected.values()) for c in numbers}  # those are gaps by now
+    clipped = [c for c in numbers if 0 < out[c.name] <= MAX_CLIPPED * num_rows]
     if clipped:
         step = Outliers("iqr", threshold=FAR_OUT, action="clip", columns=[c.name for c in clipped])
         steps.append((step, "a few values lie far out: they are moved to the fences, three interquartile ranges away"))
@@ -142,7 +145,7 @@ def _number_steps(columns: list[ColumnQuality], num_rows: int) -> list[tuple[Ste
 
 def _category_steps(columns: list[ColumnQuality]) -> list[tuple[Step, str]]:
     steps: list[tuple[Step, str]] = []
-    texts = [c for c in columns if c.dtype == "String" and not c.read_as]
+    texts = [c for c in columns if c.dtype == "text" and not c.read_as]
     gaps = [c.name for c in texts if c.num_missing or c.impossible]
     if gaps:
         steps.append(

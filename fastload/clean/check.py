@@ -69,6 +69,7 @@ class Against:
 class QualityReport:
     """What ``check_quality`` found. ``print(report)`` shows it as a table.
 
+    rows_with_missing : also where a cell is of another type than its column.
     duplicates : rows that equal one before them; near_duplicates : further rows that do when rounded.
     """
 
@@ -83,6 +84,7 @@ class QualityReport:
     against: Against | None
     notes: tuple[str, ...]
     seconds: float
+    is_text: bool = False  # a CSV: that its numbers are text is no surprise
 
     @property
     def num_cells(self) -> int:
@@ -201,6 +203,7 @@ def check_quality(
         None if against is None else _compare(profile, against, looks, memory_bytes),
         tuple(notes),
         time.perf_counter() - start_s,
+        source.is_text,
     )
 
 
@@ -288,7 +291,8 @@ def _label_quality(profile: Profile, label: str) -> LabelQuality:
     if len(frame) > JUDGED_ROWS:
         rows = np.sort(np.random.default_rng(0).permutation(len(frame))[:JUDGED_ROWS])
         frame = frame[rows]
-    step = LabelNoise(label, max_rows=JUDGED_ROWS)
+    columns = [name for name in profile.schema if profile.schema[name].is_numeric() and name != label]
+    step = LabelNoise(label, columns=columns, max_rows=JUDGED_ROWS)
     survey = step._survey(None)
     try:
         survey.add(frame)
@@ -339,9 +343,10 @@ def _common_type(a: pl.DataType, b: pl.DataType) -> pl.DataType:
 def _drift(here: Profile, there: Profile, name: str) -> Drift | None:
     a, b = here.columns[name], there.columns[name]
     missing = (a.num_missing / here.num_rows, b.num_missing / there.num_rows)
-    if here.schema[name].is_numeric() and there.schema[name].is_numeric():
+    kinds = [schema[name] for schema in (here.schema, there.schema)]
+    if all(kind.is_numeric() for kind in kinds) or (kinds[0].is_temporal() and kinds[0] == kinds[1]):
         return number_drift(name, _numbers(here, name), _numbers(there, name), missing)
-    if a.values is not None and b.values is not None and here.schema[name] == there.schema[name]:
+    if a.values is not None and b.values is not None and kinds[0] == kinds[1]:
         return category_drift(name, a.values, b.values, missing)
     return None
 
@@ -378,11 +383,11 @@ def _head_lines(report: QualityReport) -> list[str]:
     rows = [("missing cells", counted(report.num_missing, report.num_cells), "")]
     if report.duplicates is not None:
         decimals = report.near_decimals
-        how = f"when rounded to {decimals} decimals" if isinstance(decimals, int) else "when rounded as declared"
+        how = f"rounded to {decimals} decimals" if isinstance(decimals, int) else "rounded as declared"
         rows += [
             ("rows with a missing cell", counted(report.rows_with_missing, report.num_rows), ""),
             ("duplicate rows", counted(report.duplicates, report.num_rows), "equal to one before them"),
-            ("near duplicates", counted(report.near_duplicates, report.num_rows), f"further rows equal {how}"),
+            ("near duplicates", counted(report.near_duplicates, report.num_rows), f"further ones, {how}"),
         ]
     rows.append(("constant columns", f"{len(report.constant_columns)}", ", ".join(report.constant_columns)))
     if report.duplicates is not None:
@@ -399,22 +404,24 @@ def column_rows(report: QualityReport) -> list[tuple[str, ...]]:
     return [
         (
             column.name,
-            f"{column.dtype} -> {column.read_as}" if column.read_as else column.dtype,
+            column.read_as or column.dtype,
             counted(column.num_missing, report.num_rows) if column.num_missing else "",
             *(
                 "" if v is None else _number(v)
                 for v in (column.min, column.quartiles[1] if column.quartiles else None, column.max)
             ),
             counted(column.outliers["iqr"], report.num_rows) if column.outliers.get("iqr") else "",
-            "; ".join(oddities(column, report.num_rows)),
+            "; ".join(oddities(column, report.is_text)),
         )
         for column in report.columns
     ]
 
 
-def oddities(column: ColumnQuality, num_rows: int) -> list[str]:
-    """What is wrong with a column, in a few words each."""
+def oddities(column: ColumnQuality, is_text: bool) -> list[str]:
+    """What is wrong with a column, in a few words each. is_text : all cells of its file are text."""
     found = []
+    if column.read_as and not is_text:
+        found.append(f"text that reads as {column.read_as}")
     if column.is_constant:
         found.append("constant")
     if column.twin is not None:
@@ -423,7 +430,7 @@ def oddities(column: ColumnQuality, num_rows: int) -> list[str]:
     found += [f"{n:,} missing as {k}" for k, n in kinds.items()]
     found += [f"{n:,} x {_number(v)}: missing?" for v, n in column.suspected.items()]
     if column.misfits:
-        shown = f", {column.examples[0][1]} say" if column.examples else ""
+        shown = f", such as {column.examples[0][1]}" if column.examples else ""
         found.append(f"{column.misfits:,} of another type{shown}")
     if column.impossible:
         found.append(f"{column.impossible:,} impossible")
@@ -431,7 +438,7 @@ def oddities(column: ColumnQuality, num_rows: int) -> list[str]:
         found.append(f"{column.infinite:,} infinite")
     if column.untidy:
         found.append(f"{column.untidy:,} untidy white space")
-    if column.dtype in ("String", "category") and not column.read_as and column.values is not None and column.rare():
+    if column.dtype in ("text", "category") and not column.read_as and column.values is not None and column.rare():
         found.append(f"{column.rare()} of {len(column.values)} categories rare")
     return found
 
@@ -439,7 +446,7 @@ def oddities(column: ColumnQuality, num_rows: int) -> list[str]:
 def _number(value: float) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    return f"{value:,}" if isinstance(value, int) else significant(value, 4)
+    return f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 1e4 else significant(value, 4)
 
 
 def _column_lines(report: QualityReport) -> list[str]:
@@ -471,7 +478,7 @@ def _label_lines(report: QualityReport) -> list[str]:
         if label.imbalance is not None:
             lines.append(f"  {significant(label.imbalance)} rows of the most frequent class for one of the rarest")
     if label.judged:
-        at = f", rows {', '.join(map(str, label.examples))} say" if label.suspects and label.examples else ""
+        at = f", such as {', '.join(map(str, label.examples))}" if label.suspects and label.examples else ""
         lines.append(
             f"  suspect labels: {counted(label.suspects, label.judged)} of {label.judged:,} rows judged by their neighbours{at}"
         )
@@ -501,7 +508,7 @@ def _against_lines(report: QualityReport) -> list[str]:
     against = report.against
     if against is None:
         return []
-    at = f", its rows {', '.join(map(str, against.examples))} say" if against.examples else ""
+    at = f", such as {', '.join(map(str, against.examples))}" if against.examples else ""
     lines = [
         "",
         f"against {against.name}, {against.num_rows:,} rows",

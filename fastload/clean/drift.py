@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-PSI_BINS = 10
+PSI_BINS, PLOT_BINS = 10, 25
 DRIFTED_PSI, DRIFTED_P = 0.2, 0.001
 
 
@@ -20,6 +20,7 @@ class Drift:
     distance : largest difference of the distribution functions (numbers), or total variation (categories); 0 to 1.
     p_value : of the Kolmogorov-Smirnov or chi-square test that both are drawn from one distribution.
     missing : shares of missing values in both.
+    shapes : (x, shares of the rows here, shares there), for a plot of numbers.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Drift:
     distance: float
     p_value: float
     missing: tuple[float, float]
+    shapes: tuple[list[float], list[float], list[float]] | None = None
 
     @property
     def has_drifted(self) -> bool:
@@ -64,7 +66,17 @@ def number_drift(name: str, reference: np.ndarray, other: np.ndarray, missing: t
     apart = np.searchsorted(a, points, "right") / len(a) - np.searchsorted(b, points, "right") / len(b)
     distance = float(np.abs(apart).max())
     scale = math.sqrt(len(a) * len(b) / (len(a) + len(b)))
-    return Drift(name, "number", psi(*counts), distance, kolmogorov(scale * distance), missing)
+    return Drift(name, "number", psi(*counts), distance, kolmogorov(scale * distance), missing, _shapes(a, b))
+
+
+def _shapes(a: np.ndarray, b: np.ndarray) -> tuple[list[float], list[float], list[float]] | None:
+    """Over the middle 98 % of both."""
+    low, high = (float(f(np.quantile(x, q) for x in (a, b))) for f, q in ((min, 0.01), (max, 0.99)))
+    if not low < high < math.inf:
+        return None
+    edges = np.linspace(low, high, PLOT_BINS + 1)
+    shares = [(np.histogram(x, edges)[0] / len(x)).tolist() for x in (a, b)]
+    return ((edges[1:] + edges[:-1]) / 2).tolist(), *shares
 
 
 def kolmogorov(x: float) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 from fastload.clean.frames import all_columns, check_columns, chosen, numeric_columns, pl, text_columns
 from fastload.clean.sample import Moments, Sample, quantiles
 from fastload.clean.step import Step, StepReport, Work
+from fastload.clean.types import parsed
 from fastload.errors import ArgumentError, DtypeError
 
 KINDS = ("null", "NaN", "blank", "text", "number")
@@ -34,7 +35,7 @@ class MarkMissing(Step):
     texts : sequence of str
         Words that mean missing, whatever their case and the white space around them.
     numbers : sequence of numbers, or {column: sequence}
-        Numbers that mean missing, -999 say: in every column of numbers, or in these.
+        Numbers that mean missing, -999 say: in every column, or in these; also where they are written as text.
     infinite : bool
         Infinities, too.
 
@@ -72,10 +73,10 @@ class MarkMissing(Step):
         if dtype.is_float():
             found["NaN"] = column.is_nan()
         numbers = self.numbers.get(name, ()) if isinstance(self.numbers, Mapping) else self.numbers
-        if len(numbers) and dtype.is_numeric():
-            found["number"] = column.is_in(
-                [n for n in numbers if dtype.is_float() or float(n).is_integer()], nulls_equal=False
-            )
+        if len(numbers) and dtype == pl.String:
+            found["number"] = parsed(column, "float64").is_in([float(n) for n in numbers])
+        elif len(numbers) and dtype.is_numeric():
+            found["number"] = column.cast(pl.Float64).is_in([float(n) for n in numbers])
         return found
 
     def _check(self, frame: pl.DataFrame) -> None:

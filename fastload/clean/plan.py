@@ -15,9 +15,9 @@ from fastload.errors import ArgumentError, EmptyError, PlanError
 
 VERSION = 1
 HEAD = (
-    "A plan for cleaning a table: the steps in order. Edit it as you like.\n"
-    "What stands under [step.learned] was learned from the training data; it is applied to any data as it is.\n"
-    "Without it a step learns from the data it is given."
+    "A plan for cleaning a table: its steps in order. Edit it as you like.\n"
+    "What stands under [step.learned...] was learned from the training data and is applied to any data as it is. Delete it after "
+    "changing a step: without it the step learns from the data it is given."
 )
 
 

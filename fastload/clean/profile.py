@@ -119,27 +119,18 @@ class Profile:
                 return
             yield frame.select(names)
 
-    def batches(self) -> Iterator[tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, Work]]:
-        """Each batch as it is, with types repaired, and with all gaps marked; and its rows' numbers."""
+    def batches(self) -> Iterator[tuple[pl.DataFrame, pl.DataFrame, Work]]:
+        """Each batch as it is, and with gaps marked and types repaired; and the numbers of its rows, and what did not fit."""
         row = 0
         for raw in self._source.batches():
             work = Work(len(raw), row)
             marked = self._mark.mark(raw, work)
-            work.report = found = StepReport("")
-            repaired = self.repair._apply(marked, work)
             work.report = StepReport("")
-            names = [name for name in repaired.columns if repaired.schema[name] != raw.schema[name]]
-            typed = (
-                repaired.with_columns(self._mark.mark(repaired.select(names), work).get_columns())
-                if names
-                else repaired
-            )
-            work.report = found
-            yield raw, repaired, typed, work
+            yield raw, self.repair._apply(marked, work), work
             row += len(raw)
 
     def frames(self) -> Iterator[pl.DataFrame]:
-        return (typed for _, _, typed, _ in self.batches())
+        return (typed for _, typed, _ in self.batches())
 
     # --- the passes ---------------------------------------------------------------------------------
 
@@ -150,10 +141,10 @@ class Profile:
         self.sample = Sample(None if self._memory_bytes is None else self._memory_bytes // SAMPLE_SHARE)
         self._moments: Moments | None = None
         self._inner: dict[str, tuple[float, float]] = {}  # range of each column of numbers, suspects aside
-        for raw, repaired, typed, work in self.batches():
+        for raw, typed, work in self.batches():
             if not self.columns:
                 self._begin(raw, typed)
-            self._count_missing(raw, repaired)
+            self._count_missing(raw)
             self.rows_with_missing += _with_gaps(typed)
             self._count_text(raw, work)
             self._count_numbers(typed)
@@ -163,8 +154,7 @@ class Profile:
             values.add(typed, self._categorical(typed))
             exact.add(typed)
             near.add(rounded(typed, self._looks.near_decimals))
-            label = [] if self._looks.label is None else [self._looks.label]
-            self.sample.add(typed.select(list(dict.fromkeys([*numeric_columns(typed), *label]))))
+            self.sample.add(self._sampled(typed))
             self.num_rows += len(raw)
         if not self.num_rows:
             return
@@ -180,10 +170,16 @@ class Profile:
     def _begin(self, raw: pl.DataFrame, typed: pl.DataFrame) -> None:
         check_columns(raw, [*([self._looks.label] if self._looks.label else []), *self._looks.rules])
         for name, dtype in raw.schema.items():
-            read_as = "" if typed.schema[name] == dtype else str(typed.schema[name])
-            self.columns[name] = ColumnQuality(name, str(dtype), read_as)
+            read_as = "" if typed.schema[name] == dtype else type_text(typed.schema[name])
+            self.columns[name] = ColumnQuality(name, type_text(dtype), read_as)
         self.schema = typed.schema
         self._moments = Moments(numeric_columns(typed))
+
+    def _sampled(self, typed: pl.DataFrame) -> pl.DataFrame:
+        """Numbers, times as numbers, and the label."""
+        names = [n for n, d in typed.schema.items() if d.is_numeric() or d.is_temporal() or n == self._looks.label]
+        times = [n for n in names if typed.schema[n].is_temporal()]
+        return typed.select(names).with_columns(pl.col(times).to_physical())
 
     def _categorical(self, typed: pl.DataFrame) -> list[str]:
         return [
@@ -192,19 +188,14 @@ class Profile:
             if dtype in (pl.String, pl.Boolean) or dtype.is_integer() or name == self._looks.label
         ]
 
-    def _count_missing(self, raw: pl.DataFrame, repaired: pl.DataFrame) -> None:
+    def _count_missing(self, raw: pl.DataFrame) -> None:
         kinds = {(n, kind): e.sum() for n in raw.columns for kind, e in self._mark.kinds(raw, n).items()}
         counts = raw.select(e.alias(str(i)) for i, e in enumerate(kinds.values())).row(0)
         for (name, kind), count in zip(kinds, counts, strict=True):
-            self._add_missing(name, "blank" if self._source.is_text and kind == "null" else kind, count)
-        for name in numeric_columns(repaired):
-            declared = self._mark.kinds(repaired, name).get("number")
-            if raw.schema[name] == pl.String and declared is not None:  # a number only now
-                self._add_missing(name, "number", repaired.select(declared.sum()).item())
-
-    def _add_missing(self, name: str, kind: str, count: int) -> None:
-        if count:
-            self.columns[name].missing[kind] = self.columns[name].missing.get(kind, 0) + count
+            if self._source.is_text and kind == "null":
+                kind = "blank"  # an empty cell of a CSV
+            if count:
+                self.columns[name].missing[kind] = self.columns[name].missing.get(kind, 0) + count
 
     def _count_text(self, raw: pl.DataFrame, work: Work) -> None:
         for name, count in work.report.cells.items():  # what `repair` could not read
@@ -272,7 +263,7 @@ class Profile:
     def _look_at_outliers(self) -> None:
         if not self.num_rows:
             return
-        names = [n for n in numeric_columns(self.sample.frame) if n != self._looks.label]
+        names = [n for n in self._moments.count if n != self._looks.label]
         bounds = {}
         for name in names:
             for method, threshold in METHODS.items():
@@ -295,6 +286,14 @@ class Profile:
         for frame in self.frames():
             hashes.add(frame.select(pl.col(n).cast(casts[n]) if n in casts else pl.col(n) for n in names))
         return hashes
+
+
+def type_text(dtype: pl.DataType) -> str:
+    """
+    >>> type_text(pl.String()), type_text(pl.Int64()), type_text(pl.Datetime("us"))
+    ('text', 'int64', 'datetime')
+    """
+    return {"String": "text", "Boolean": "bool"}.get(str(dtype), str(dtype.base_type()).lower())
 
 
 def _with_gaps(typed: pl.DataFrame) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -51,7 +52,9 @@ def tables(name: str, items: Sequence[tuple[Mapping[str, Any], str]]) -> str:
 
 
 def comment(text: str) -> str:
-    return "".join(f"# {line}".rstrip() + "\n" for line in text.splitlines())
+    """Each line as a comment; long ones are broken."""
+    lines = [part for line in text.splitlines() for part in textwrap.wrap(line, _WIDTH) or [""]]
+    return "".join(f"# {line}".rstrip() + "\n" for line in lines)
 
 
 def key(name: str) -> str:
@@ -65,7 +68,10 @@ def _body(values: Mapping[str, Any], path: list[str]) -> str:
     for name, inner in values.items():
         if isinstance(inner, Mapping):
             below = [*path, name]
-            lines += f"\n[{'.'.join(map(key, below))}]\n{_body(inner, below)}"
+            only_tables = inner and all(
+                isinstance(v, Mapping) for v in inner.values()
+            )  # these imply the one above them
+            lines += _body(inner, below) if only_tables else f"\n[{'.'.join(map(key, below))}]\n{_body(inner, below)}"
     return lines
 
 

@@ -13,6 +13,11 @@ def cpu_kernels() -> Any:
     return _import("cpu", "numba")
 
 
+def nearest_kernels() -> Any:
+    """The module of the kernels that look for neighbours, which imports numba; MissingExtraError where that is not installed."""
+    return _import("nearest", "numba")
+
+
 def cuda_kernels() -> Any:
     """The module of the kernels for CUDA devices; MissingExtraError where numba's CUDA compiler is not installed."""
     return _import("cuda", "cuda")

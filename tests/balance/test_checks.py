@@ -18,6 +18,7 @@ SAMPLERS = [
     fl.BorderlineSMOTE(random_state=0),
     fl.BorderlineSMOTE(random_state=0, kind="borderline-2"),
     fl.ADASYN(random_state=0),
+    fl.SMOTENC([1], random_state=0),
 ]
 
 
