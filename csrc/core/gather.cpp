@@ -263,8 +263,7 @@ void BatchBuilder::synthesize(const GatherTask& task, const std::vector<Made>& m
     const auto last = std::lower_bound(at, made.end(), end, by_place);
     const FieldRows& rows = task.views[task.refs[made.front().place].block * task.fields->size() + source];
     for (; at != last; ++at) {
-      if (last - at > kAhead)
-        prefetch_row(rows.data + (at + kAhead)->parents.neighbor * row_bytes, spec.row_bytes());
+      if (last - at > kAhead) prefetch_row(rows.data + (at + kAhead)->parents.neighbor * row_bytes, spec.row_bytes());
       field.function(rows.data, &at->parents.base, &at->parents.neighbor, &at->parents.part, 1, columns,
                      out + (at->place - begin) * spec.row_bytes());
     }

@@ -186,7 +186,10 @@ def interpolate(rows: Any, bases: Any, neighbors: Any, parts: Any, *, stream: in
     _check_there(rows)
     out = _empty(rows, (len(bases), rows.shape[1]), np.dtype(cuda.as_cuda_array(rows).dtype).name)
     queue = cuda.external_stream(stream)
-    there = [a if hasattr(a, "__cuda_array_interface__") else cuda.to_device(a, stream=queue) for a in (bases, neighbors, parts)]
+    there = [
+        a if hasattr(a, "__cuda_array_interface__") else cuda.to_device(a, stream=queue)
+        for a in (bases, neighbors, parts)
+    ]
     block, grid = _lanes_across(rows.shape[1])
     arrays = (cuda.as_cuda_array(array) for array in (rows, *there, out))
     _compiled("interpolate")[grid, block, queue](*arrays)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +29,9 @@ def check_alone(balance: Any, sampler: Any, batch_sampler: Any, shuffle: Any, pa
     if not isinstance(balance, (str, Mapping)):
         raise ArgumentError(f"balance must be the name of the label, or a dict of it and a sampler; got {balance!r}")
     other = {"sampler": sampler, "batch_sampler": batch_sampler, "packing": packing}
-    if isinstance(balance, str) and isinstance(sampler, WeightedSampler):  # a framework builds a loader again of its parts
+    if isinstance(balance, str) and isinstance(
+        sampler, WeightedSampler
+    ):  # a framework builds a loader again of its parts
         other["sampler"] = None
     given = [name for name, value in other.items() if value is not None]
     if given:
@@ -81,7 +84,9 @@ def rows_to_add(sampler: Any, values: np.ndarray, codes: np.ndarray) -> dict[int
 
     counts = dict(zip(values.tolist(), np.bincount(codes, minlength=len(values)).tolist(), strict=True))
     places = {value: place for place, value in enumerate(counts)}
-    added = rows_per_class(sampler.sampling_strategy, counts, "over", values[codes] if callable(sampler.sampling_strategy) else None)
+    added = rows_per_class(
+        sampler.sampling_strategy, counts, "over", values[codes] if callable(sampler.sampling_strategy) else None
+    )
     return {places[value]: rows for value, rows in added.items() if rows}
 
 
@@ -111,10 +116,19 @@ def mixture_of(sampler: Any, rows: RowAccess, label: str) -> Mixture:
     categorical = _categorical(sampler, others) if isinstance(sampler, SMOTENC) else ()
     numeric = tuple(field.name for field in others if field.name not in categorical)
     for field in (rows.schema[name] for name in numeric):
-        if field.is_ragged or field.categories or np.dtype(NUMPY_DTYPES[field.dtype]).kind not in "fiu" or field.dtype in HALVES:
+        if (
+            field.is_ragged
+            or field.categories
+            or np.dtype(NUMPY_DTYPES[field.dtype]).kind not in "fiu"
+            or field.dtype in HALVES
+        ):
             raise ArgumentError(
                 f"{name} makes rows between two others, and field {field.name!r} is {_kind(field)}: select other fields"
-                + ("" if field.is_ragged or field.dtype in HALVES else ", or use SMOTENC with it among categorical_features")
+                + (
+                    ""
+                    if field.is_ragged or field.dtype in HALVES
+                    else ", or use SMOTENC with it among categorical_features"
+                )
             )
     if not numeric:
         raise ArgumentError(f"{name} needs a field of numbers beside the label {label!r}: there is none")
@@ -137,7 +151,9 @@ def _categorical(sampler: Any, fields: list[Field]) -> tuple[str, ...]:
         raise ArgumentError(f"categorical_features must be names of fields, or 'auto'; got {asked!r}")
     unknown = [name for name in asked if name not in names]
     if unknown:
-        raise UnknownFieldError(f"categorical_features names {unknown[0]!r}; the fields are {', '.join(map(repr, names))}")
+        raise UnknownFieldError(
+            f"categorical_features names {unknown[0]!r}; the fields are {', '.join(map(repr, names))}"
+        )
     for field in (f for f in fields if f.name in asked):
         if field.shape or field.variable:
             raise ArgumentError(f"a category is one value; field {field.name!r} is {_kind(field)} {field.shape or ''}")
@@ -155,7 +171,7 @@ def _check_values(rows: RowAccess, mixture: Mixture, parts: list[tuple[Any, Any,
         if not fits.all():
             raise ArgumentError(
                 f"field {field.name!r}: row {bases[np.argmin(fits)]} has no number to measure distances with, nor have "
-                f"{int((~fits).sum()) - 1} others of the classes that are added to; fill them when converting (fastload.Impute), or "
+                f"{int((~fits).sum()) - 1} others of the classes that are added to; fill them at conversion (fastload.Impute), or "
                 "select other fields"
             )
 
@@ -225,6 +241,7 @@ class BalancedRows(RowAccess):
             for name in mixture.categorical:
                 self._resident[index[name]] = _taken(self._resident[index[name]], table.votes[name])
         self._num_rows = rows.num_rows + sum(added.values())
+        self.fingerprint = fingerprint_of(self._neighbors, self._bases.tobytes(), self._classes)  # of what is added
 
     def _check_room(self, memory_bytes: int, k: int) -> None:
         raw = sum(_row_bytes(field) for field in self.schema)
@@ -240,11 +257,6 @@ class BalancedRows(RowAccess):
     def num_rows(self) -> int:
         return self._num_rows
 
-    @property
-    def fingerprint(self) -> int:
-        """Of what is added, and of what it is made."""
-        return fingerprint_of(self._neighbors, self._bases.tobytes(), self._classes)
-
     def __getattr__(self, name: str) -> Any:
         if name in ("statistics", "categories"):  # those of the data set
             return getattr(self._rows, name)
@@ -256,7 +268,13 @@ class BalancedRows(RowAccess):
     def _source(self) -> _core.Source:
         interpolator = cpu_kernels().interpolator if self._fields else None
         columns = [
-            (to_spec(field), values, field.row_bytes, offsets, None if valid is None else np.packbits(valid, bitorder="little"))
+            (
+                to_spec(field),
+                values,
+                field.row_bytes,
+                offsets,
+                None if valid is None else np.packbits(valid, bitorder="little"),
+            )
             for field, (values, _, offsets, valid) in zip(self.schema, self._resident, strict=True)
         ]
         fields = [(index, interpolator(dtype)) for index, dtype in self._fields]
@@ -289,13 +307,15 @@ class BalancedRows(RowAccess):
         found.base[places], found.neighbor[places] = self._bases[bases], self._bases[neighbors]
         return found
 
-    def leave_to_device(self, names: Collection[str]) -> dict[str, np.ndarray]:
-        """Fields of these whose made rows are to be their bases: they become what they are to be on a device. Gives the values of
-        the bases, [bases, elements of a row]."""
-        index = {i: name for i, name in enumerate(self.schema.names)}
-        left = {i for i, dtype in self._fields if index[i] in names and dtype in ("float32", "float64")}
-        self._fields = [(i, dtype) for i, dtype in self._fields if i not in left]
-        return {index[i]: self._resident[i][0].reshape(len(self._bases), -1) for i in left}
+    def without_mixing(self, names: Collection[str]) -> tuple[BalancedRows, dict[str, np.ndarray]]:
+        """The same rows, but of float fields among these the made ones are their bases alone: a device makes them what they are to
+        be, of the values of all bases, [bases, elements of a row]."""
+        index = {name: i for i, name in enumerate(self.schema.names)}
+        left = {name: index[name] for name in names if (index[name], self.schema[name].dtype) in self._fields}
+        left = {name: i for name, i in left.items() if self.schema[name].dtype in ("float32", "float64")}
+        view = copy(self)
+        view._fields = [(i, dtype) for i, dtype in self._fields if i not in left.values()]
+        return view, {name: self._resident[i][0].reshape(len(self._bases), -1) for name, i in left.items()}
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if not k.startswith("_reader")}

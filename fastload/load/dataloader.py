@@ -244,8 +244,8 @@ class DataLoader(TorchDataLoader[_T_co]):
             if isinstance(self._mover, Computer) and not in_python:
                 recipe, self._arriving = on_arrival(recipe, rows)
                 if isinstance(balance, Mapping):
-                    self._bases = rows.leave_to_device(recipe.unchanged)
-            self._serving = serving_of(rows, self.batch_sampler, packing, recipe)
+                    self._rows, self._bases = rows.without_mixing(recipe.unchanged)
+            self._serving = serving_of(self._rows, self.batch_sampler, packing, recipe)
         self._last: Pass | None = None
         self._resume: dict[str, Any] | None = None  # a state that was loaded and not yet begun from
         self._adopted_lanes: int | None = None

@@ -87,7 +87,9 @@ class CudaMover:
         values: torch.Tensor,
     ) -> None:
         with torch.cuda.stream(self.stream):
-            made = cuda_kernels().interpolate(bases, base, neighbor, part.to(bases.dtype), stream=self.stream.cuda_stream)
+            made = cuda_kernels().interpolate(
+                bases, base, neighbor, part.to(bases.dtype), stream=self.stream.cuda_stream
+            )
             values.view(len(values), -1).index_copy_(0, places, made)
 
     def record(self) -> torch.cuda.Event:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,8 +57,8 @@ def neighbor_table(
     smallest = int(np.diff(first).min())
     if smallest <= mixture.k_neighbors:
         raise TooFewRowsError(
-            f"k_neighbors={mixture.k_neighbors} needs {mixture.k_neighbors + 1} rows of each class that is added to; the smallest has "
-            f"{smallest}: ask for fewer neighbours, or leave the class out by sampling_strategy"
+            f"k_neighbors={mixture.k_neighbors} needs {mixture.k_neighbors + 1} rows of each class that is added to; the smallest "
+            f"has {smallest}: ask for fewer neighbours, or leave the class out by sampling_strategy"
         )
     kept = _kept_at(rows, mixture, bases) if isinstance(rows, Dataset) else None
     table = _read(kept, mixture, bases) if kept is not None and kept.exists() else None
@@ -78,20 +79,23 @@ def _make(schema: Schema, mixture: Mixture, first: np.ndarray, parts: list[tuple
         codes[:, place] = _codes(columns[name])
     neighbors = np.empty((first[-1], mixture.k_neighbors), np.int32)
     votes = np.empty(codes.shape, np.int64)
-    for begin, end in zip(first[:-1], first[1:], strict=True):
+    for begin, end in pairwise(first):
         mine = slice(begin, end)
-        found = nearest_of_class(numbers[mine], codes[mine], mixture.k_neighbors)
+        found = _nearest(numbers[mine], codes[mine], mixture.k_neighbors)
         neighbors[mine] = begin + found
         votes[mine] = begin + _votes(codes[mine], found)
     return NeighborTable(neighbors, {name: votes[:, place] for place, name in enumerate(mixture.categorical)})
 
 
-def nearest_of_class(numbers: np.ndarray, codes: np.ndarray, k: int) -> np.ndarray:
-    """The k nearest other rows of each, int64 [rows, k]."""
+def _nearest(numbers: np.ndarray, codes: np.ndarray, k: int) -> np.ndarray:
+    """The k nearest other rows of each, int64 [rows, k]; a category that differs counts as in SMOTENC."""
     from fastload.balance.interpolate import neighbors_of  # scikit-learn comes with it
-    from fastload.balance.neighbors import NearestNeighbors
+    from fastload.balance.neighbors import NearestNeighbors, nearest_mixed
 
-    return neighbors_of(NearestNeighbors(k + 1), numbers, numbers, "a class", "k_neighbors")
+    if not codes.shape[1]:
+        return neighbors_of(NearestNeighbors(k + 1), numbers, numbers, "a class", "k_neighbors")
+    differs = float(np.median(numbers.std(axis=0, dtype=np.float64)) ** 2)
+    return nearest_mixed(numbers, np.ascontiguousarray(codes.T, np.int32), differs, k + 1)[1][:, 1:]
 
 
 def _common(schema: Schema, mixture: Mixture) -> str:
@@ -115,7 +119,7 @@ def _codes(part: tuple[Any, Any, Any, Any]) -> np.ndarray:
     values, _, offsets, valid = part
     if offsets is not None:
         data, ends = values.tobytes(), offsets.tolist()
-        values = np.array([data[a:b] for a, b in zip(ends[:-1], ends[1:])], object)
+        values = np.array([data[a:b] for a, b in pairwise(ends)], object)
     codes = np.unique(values, return_inverse=True)[1]
     return codes if valid is None else np.where(valid, codes, -1)
 

@@ -82,7 +82,9 @@ class Arrival:
         self._bases = {name: torch.from_numpy(values) for name, values in bases.items()}
         self._there: dict[str, torch.Tensor] = {}  # of the bases, from the first batch on
 
-    def transform(self, batch: dict[str, Any], mover: Any, move: Callable[[torch.Tensor], torch.Tensor]) -> list[torch.Tensor]:
+    def transform(
+        self, batch: dict[str, Any], mover: Any, move: Callable[[torch.Tensor], torch.Tensor]
+    ) -> list[torch.Tensor]:
         """Puts what a Computer makes of each field in its place, and gives a list of what is new. move : to the device."""
         if self._bases:
             places, *parents = (batch.pop(name) for name in MADE)

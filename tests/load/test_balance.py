@@ -91,7 +91,9 @@ def test_made_rows_lie_between_neighbours_of_their_class(dataset, columns):
     assert np.abs(quarters - 0.25).max() < 0.05
 
 
-@pytest.mark.parametrize("options", [{"num_workers": n} for n in (0, 1, 4)] + [{"memory_bytes": 24 << 10}, {"batch_size": 7}])
+@pytest.mark.parametrize(
+    "options", [{"num_workers": n} for n in (0, 1, 4)] + [{"memory_bytes": 24 << 10}, {"batch_size": 7}]
+)
 def test_the_same_rows_for_any_threads_memory_and_batches(dataset, options):
     expected, numbers = epoch_of(loader_of(dataset))
     found, rows = epoch_of(loader_of(dataset, **options))
@@ -161,7 +163,9 @@ def test_arrays_and_tensors(columns, kind):
 
 def test_integers_are_cut_off(tmp_path):
     data = {"n": np.array([0, 10, 20, 500, 501, 502, 503, 504], np.int16), "y": np.array([1, 1, 1, 0, 0, 0, 0, 0])}
-    loader = fl.DataLoader(data, 8, shuffle=True, seed=1, balance={"y": fl.SMOTE(k_neighbors=1, sampling_strategy={1: 5})})
+    loader = fl.DataLoader(
+        data, 8, shuffle=True, seed=1, balance={"y": fl.SMOTE(k_neighbors=1, sampling_strategy={1: 5})}
+    )
     (batch,) = [loader_batch for loader_batch in loader if len(loader_batch["n"]) == 8]
     origins = loader.explain(0)["origins"]
     for i in np.flatnonzero(origins.is_synthetic):
@@ -211,6 +215,42 @@ def test_classes_of_categories_have_their_names(tmp_path):
     dataset = fl.write(tmp_path / "d.fl", columns)
     loader = fl.DataLoader(dataset, 10, balance={"kind": fl.SMOTE(sampling_strategy={"low": 40, "middle": 31})})
     assert np.bincount(torch.cat([b["kind"] for b in loader])).tolist() == [40, 31, 50]
+
+
+def test_categories_are_voted_on(tmp_path):
+    rng = np.random.default_rng(2)
+    rows, rare = 400, 40
+    y = np.array([1] * rare + [0] * (rows - rare))
+    kind, town = rng.integers(0, 3, rows).astype(np.int32), np.array(["a", "b", "cc"])[rng.integers(0, 3, rows)]
+    x = rng.normal(size=(rows, 2)) + kind[:, None]
+    columns = {"x": x, "kind": fl.Categorical(kind, ["u", "v", "w"]), "town": town.tolist(), "flag": kind == 1, "y": y}
+    dataset = fl.write(tmp_path / "d.fl", columns, block_bytes=1 << 10)
+    loader = fl.DataLoader(dataset, 50, shuffle=True, seed=1, balance={"y": fl.SMOTENC("auto", k_neighbors=3)})
+    spread = np.median(x[:rare].std(axis=0))
+    differ = (kind[:rare, None] != kind[:rare]) * 2 + (
+        town[:rare, None] != town[:rare]
+    )  # the flag differs with the kind
+    differ -= ((kind[:rare, None] != kind[:rare]) & ((kind[:rare, None] == 1) == (kind[:rare] == 1))).astype(int)
+    distances = ((x[:rare, None] - x[:rare]) ** 2).sum(axis=2) + differ * spread**2
+    nearest = np.argsort(distances, axis=1)[:, 1:4]
+    seen = 0
+    for _ in range(2):  # the second time with the table that was kept
+        for step, batch in enumerate(loader):
+            origins = loader.explain(step)["origins"]
+            for i in np.flatnonzero(origins.is_synthetic):
+                near = nearest[origins.base[i]]
+                assert origins.neighbor[i] in near
+                for name, values in (("kind", kind), ("town", town), ("flag", kind == 1)):
+                    got = batch[name][i] if name == "town" else batch[name][i].item()
+                    votes = [(values[near] == values[n]).sum() for n in near]
+                    assert got in {values[n] for n, v in zip(near, votes) if v == max(votes)}
+                seen += 1
+        loader = fl.DataLoader(dataset.path, 50, shuffle=True, balance={"y": fl.SMOTENC("auto", k_neighbors=3)})
+    assert seen == 2 * (rows - 2 * rare)
+    with pytest.raises(UnknownFieldError, match="'no'"):
+        fl.DataLoader(dataset, balance={"y": fl.SMOTENC(["no"])})
+    with pytest.raises(ArgumentError, match="one value"):
+        fl.DataLoader(dataset, balance={"y": fl.SMOTENC(["x"])})
 
 
 # --- neighbours are kept ----------------------------------------------------------------------------
@@ -367,4 +407,3 @@ def test_rows_are_made_on_the_device(dataset, monkeypatch, transform, made_there
             for name, values in here.items():
                 torch.testing.assert_close(there[name], values, atol=1e-5, rtol=0)
     mover.check()
-
