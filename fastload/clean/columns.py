@@ -112,6 +112,8 @@ class ConstantColumns:
     def add(self, frame: pl.DataFrame) -> None:
         if not len(frame):
             return
+        floats = [name for name, dtype in frame.schema.items() if dtype.is_float()]
+        frame = frame.with_columns(pl.col(floats).fill_nan(None)) if floats else frame
         if self._firsts is None:
             self._firsts = {name: frame[name].head(1) for name in frame.columns}
         for name in list(self._firsts):

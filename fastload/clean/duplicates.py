@@ -106,9 +106,10 @@ def kept_rows(frame: pl.DataFrame, keep: str) -> pl.Series:
     if not alike.any():
         return pl.repeat(True, len(frame), eager=True)
     places = alike.arg_true().to_numpy()
-    candidates = frame.filter(alike).with_columns(pl.Series("__place", places))
-    stay = candidates.unique(subset=frame.columns, keep=keep)["__place"].to_numpy()
+    candidates = frame.filter(alike)
+    candidates = candidates.rename({name: str(i) for i, name in enumerate(frame.columns)})
+    stay = candidates.with_row_index("place").unique(subset=candidates.columns, keep=keep)["place"].to_numpy()
     kept = np.ones(len(frame), bool)
     kept[places] = False
-    kept[stay] = True
+    kept[places[stay]] = True
     return pl.Series(kept)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fastload.block.dataset import Dataset
-from fastload.clean.frames import from_arrow, pl, to_arrow, to_frame
+from fastload.clean.frames import check_names, from_arrow, pl, to_arrow, to_frame
 from fastload.errors import ArgumentError, EmptyError, ExistsError, IngestError
 from fastload.ingest.arrow import pa
 from fastload.ingest.arrow_out import arrow_array, arrow_schema
@@ -186,10 +186,11 @@ class DatasetSource:
                 else:
                     array = arrow_array(data, field, categories.get(field.name))
                     columns += from_arrow(pa.table([array], pa.schema([kind]))).get_columns()
-            yield pl.DataFrame(columns)
+            yield from _sliced(pl.DataFrame(columns), self._batch_bytes)
 
 
 def _sliced(frame: pl.DataFrame, batch_bytes: int) -> Iterator[pl.DataFrame]:
+    check_names(frame)
     step = max(1, len(frame) * batch_bytes // max(1, frame.estimated_size()))
     yield from frame.iter_slices(step) if step < len(frame) else iter([frame])
 

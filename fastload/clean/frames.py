@@ -43,19 +43,29 @@ def to_frame(table: Any) -> Handed:
     (['x', 'word'], [1.0, 2.0])
     """
     if isinstance(table, pl.DataFrame):
-        return Handed(table, lambda frame, rows: frame)
-    if isinstance(table, (pa.Table, pa.RecordBatch)):
-        return _from_arrow(table)
-    if type(table).__module__.partition(".")[0] == "pandas" and hasattr(table, "columns"):
-        return _from_pandas(table)
-    if isinstance(table, Mapping):
-        return _from_arrays(table)
-    if isinstance(table, np.ndarray):
-        return _from_matrix(table)
-    raise ArgumentError(
-        "a table must be a polars or pandas frame, a pyarrow Table, a dict of arrays or an array [rows, columns]; "
-        f"got {type(table).__name__}"
-    )
+        handed = Handed(table, lambda frame, rows: frame)
+    elif isinstance(table, (pa.Table, pa.RecordBatch)):
+        handed = _from_arrow(table)
+    elif type(table).__module__.partition(".")[0] == "pandas" and hasattr(table, "columns"):
+        handed = _from_pandas(table)
+    elif isinstance(table, Mapping):
+        handed = _from_arrays(table)
+    elif isinstance(table, np.ndarray):
+        handed = _from_matrix(table)
+    else:
+        raise ArgumentError(
+            "a table must be a polars or pandas frame, a pyarrow Table, a dict of arrays or an array [rows, columns]; "
+            f"got {type(table).__name__}"
+        )
+    check_names(handed.frame)
+    return handed
+
+
+def check_names(frame: pl.DataFrame) -> None:
+    """ArgumentError for a name that polars takes for a pattern of several names."""
+    for name in frame.columns:
+        if name == "*" or (name.startswith("^") and name.endswith("$")):
+            raise ArgumentError(f"a column must not be called {name!r}, which stands for a pattern of names: rename it")
 
 
 def numeric_columns(frame: pl.DataFrame) -> list[str]:

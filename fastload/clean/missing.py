@@ -8,7 +8,7 @@ from typing import Any
 
 from fastload.clean.frames import all_columns, check_columns, chosen, numeric_columns, pl, text_columns
 from fastload.clean.sample import Moments, Sample, quantiles
-from fastload.clean.step import Step, StepReport, Work
+from fastload.clean.step import Step, StepReport, Work, add_flags
 from fastload.clean.types import parsed
 from fastload.errors import ArgumentError, DtypeError
 
@@ -224,10 +224,8 @@ class FlagMissing(Step):
 
     def _apply(self, frame: pl.DataFrame, work: Work) -> pl.DataFrame:
         check_columns(frame, self.columns_)
-        taken = [name for name in self.columns_ if f"{name}_missing" in frame.columns]
-        if taken:
-            raise ArgumentError(f"there is a column {taken[0]}_missing already; rename it, or leave {taken[0]!r} out")
-        return frame.with_columns(is_missing(frame, name).alias(f"{name}_missing") for name in self.columns_)
+        flags = frame.select(is_missing(frame, name).alias(name) for name in self.columns_)
+        return add_flags(frame, {f"{name}_missing": flags[name] for name in self.columns_})
 
 
 class FillMissing(Step):

@@ -10,7 +10,7 @@ import numpy as np
 from fastload.clean.frames import check_columns, chosen, numeric_columns, pl
 from fastload.clean.outliers import matrix
 from fastload.clean.sample import Moments, Sample
-from fastload.clean.step import DEFAULT_MEMORY_BYTES, Apply, Step, Work
+from fastload.clean.step import DEFAULT_MEMORY_BYTES, Apply, Step, Work, add_flags
 from fastload.clean.types import parsed
 from fastload.errors import ArgumentError, DtypeError, EmptyError, MissingExtraError
 
@@ -105,7 +105,7 @@ class ImpossibleValues(Step):
         self._check(frame)
         broken = frame.select(impossible(frame, name, rule).alias(name) for name, rule in self.rules.items())
         if self.action == "flag":
-            return frame.with_columns(broken[name].alias(f"{name}_impossible") for name in broken.columns)
+            return add_flags(frame, {f"{name}_impossible": broken[name] for name in broken.columns})
         for name in broken.columns:
             if self.action == "missing":
                 work.report.changed(name, broken[name].sum())
@@ -162,7 +162,7 @@ class LabelNoise(Step):
         *,
         columns: Sequence[str] | None = None,
         k_neighbors: int = 10,
-        min_agreement: float = 0.25,
+        min_agreement: float = 0.35,
         action: str = "flag",
         max_rows: int = 50_000,
     ) -> None:
@@ -201,11 +201,11 @@ class LabelNoise(Step):
                 work.report.note(f"{len(frame) - judged:,} rows miss a value and were not judged")
             if not neighbours.is_whole:
                 work.report.note(f"neighbours were sought among {neighbours.num_rows:,} rows drawn at random")
-            flags = pl.Series(f"{self.label}_suspect", suspect)
+            flags = pl.Series(suspect)
             if self.action == "drop":
                 return work.keep(frame, ~flags, "its neighbours have other labels", self.label)
             work.example(frame, flags, name=self.label)
-            return frame.with_columns(flags)
+            return add_flags(frame, {f"{self.label}_suspect": flags})
 
         return apply
 

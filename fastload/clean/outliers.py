@@ -9,7 +9,7 @@ import numpy as np
 
 from fastload.clean.frames import as_floats, check_columns, chosen, numeric_columns, pl
 from fastload.clean.sample import QUARTILES, Moments, Sample, quantiles
-from fastload.clean.step import DEFAULT_MEMORY_BYTES, Step, Work
+from fastload.clean.step import DEFAULT_MEMORY_BYTES, Step, Work, add_flags
 from fastload.errors import ArgumentError, DtypeError, EmptyError, MissingExtraError
 
 METHODS = {"iqr": 1.5, "z-score": 3.0, "mad": 3.5}  # and their usual thresholds
@@ -127,7 +127,7 @@ class Outliers(Step):
             kept = out.select(~pl.any_horizontal(pl.all())).to_series()
             return work.keep(frame, kept, f"outside the {self.method} fences")
         if self.action == "flag":
-            return frame.with_columns(out[n].alias(f"{n}_outlier") for n in names)
+            return add_flags(frame, {f"{n}_outlier": out[n] for n in names})
         changes = []
         for name in names:
             count = int(out[name].sum())
@@ -244,9 +244,9 @@ class IsolatedRows(Step):
         values, gaps = matrix(frame, self.columns_, self.medians_)
         if gaps:
             work.report.note(f"{gaps:,} missing or infinite cells were judged as medians")
-        isolated = pl.Series("isolated", _forest(self).score_samples(values) < self.cut_)
+        isolated = pl.Series(_forest(self).score_samples(values) < self.cut_)
         if self.action == "flag":
-            return frame.with_columns(isolated)
+            return add_flags(frame, {"isolated": isolated})
         return work.keep(frame, ~isolated, "stands alone")
 
 

@@ -230,8 +230,8 @@ class Profile:
         told.min = low if told.min is None else min(told.min, low)
         told.max = high if told.max is None else max(told.max, high)
         if low in SUSPECTS or high in SUSPECTS:
-            suspect = column.is_in([s for s in SUSPECTS if low <= s <= high])
-            for value, count in column.filter(suspect).value_counts().iter_rows():
+            suspect = column.is_in(pl.Series([s for s in SUSPECTS if low <= s <= high], dtype=column.dtype).implode())
+            for value, count in column.filter(suspect).alias("value").value_counts().iter_rows():
                 if value is not None:
                     told.suspected[value] = told.suspected.get(value, 0) + count
             rest = column.filter(~suspect)

@@ -280,6 +280,14 @@ def step_from_dict(state: Any) -> Step:
     return step
 
 
+def add_flags(frame: pl.DataFrame, flags: dict[str, pl.Series]) -> pl.DataFrame:
+    """A table with columns of truth values more; ArgumentError where one has the name of a column."""
+    for name in flags:
+        if name in frame.columns:
+            raise ArgumentError(f"there is a column {name!r} already: rename it, or leave the flag out")
+    return frame.with_columns(values.alias(name) for name, values in flags.items())
+
+
 def collect(collector: Collector, frames: Iterator[pl.DataFrame]) -> None:
     """Show all batches to a collector."""
     for frame in frames:

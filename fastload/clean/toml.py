@@ -12,6 +12,7 @@ from typing import Any
 from fastload.errors import ArgumentError, MissingExtraError
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+\Z")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _WIDTH = 110
 
 
@@ -53,6 +54,7 @@ def tables(name: str, items: Sequence[tuple[Mapping[str, Any], str]]) -> str:
 
 def comment(text: str) -> str:
     """Each line as a comment; long ones are broken."""
+    text = "\n".join(_CONTROL.sub(" ", line) for line in text.splitlines())  # TOML allows none of these in a comment
     lines = [part for line in text.splitlines() for part in textwrap.wrap(line, _WIDTH) or [""]]
     return "".join(f"# {line}".rstrip() + "\n" for line in lines)
 
