@@ -26,6 +26,7 @@ QUESTIONS = (
     "stream_smote",
     "arrays",
     "digits",
+    "late",
     "gpu",
     "counters",
     "kernels",
