@@ -41,6 +41,7 @@ def claims(runs: Runs) -> list[Claim]:
         ("ours: normalize", "torch: normalize"),
         ("ours: flip, crop, normalize", "torch: normalize images"),
         ("ours: rotate", "torch: rotate"),
+        ("ours: rows between rows", "torch: rows between rows"),
         ("loader, transformed on arrival", "loader, transformed before"),
     ]
     return [at_least(f"{ours} / {theirs}", runs.ratio(theirs, ours, "seconds"), 1) for ours, theirs in pairs]
@@ -142,6 +143,27 @@ def torch_rotate() -> Prepared:
     return call, lambda found: []
 
 
+def _between() -> tuple[torch.Tensor, ...]:
+    """Rows of a rare class, and pairs of them with a way between: what SMOTE makes 1,000,000 rows of."""
+    rows = torch.randn(20_000, COLUMNS, device="cuda")
+    return rows, *torch.randint(0, len(rows), (2, ROWS // 2), device="cuda"), torch.rand(ROWS // 2, device="cuda")
+
+
+def ours_between() -> Prepared:
+    from fastload.kernels import cuda_kernels, reference
+
+    arrays = _between()
+    rows, *some = arrays[0].cpu().numpy(), *(array[:1000].cpu().numpy() for array in arrays[1:])
+    stream = torch.cuda.current_stream().cuda_stream
+    call = partial(cuda_kernels().interpolate, *arrays, stream=stream)
+    return call, _compared(reference.interpolate(rows, *some), 1e-5)
+
+
+def torch_between() -> Prepared:
+    rows, bases, neighbors, parts = _between()
+    return lambda: rows[bases].lerp_(rows[neighbors], parts[:, None]), lambda found: []
+
+
 def loaded(*, on_device: bool) -> dict[str, Any]:
     """Seconds of an epoch of images that end on the device, normalised there or before."""
     import time
@@ -172,4 +194,6 @@ ARMS = {
     "torch: normalize images": torch_images,
     "ours: rotate": ours_rotate,
     "torch: rotate": torch_rotate,
+    "ours: rows between rows": ours_between,
+    "torch: rows between rows": torch_between,
 }

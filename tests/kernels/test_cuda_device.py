@@ -66,3 +66,26 @@ def test_the_loader_transforms_on_arrival():
         assert there["x"].device.type == "cuda"
         assert torch.equal(there["row"].cpu(), here["row"])
         assert torch.equal(there["x"].cpu(), here["x"])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_between_rows_agree_with_the_cpu(dtype):
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(50, 7)).astype(dtype)
+    bases, neighbors, parts = *rng.integers(0, 50, (2, 1001)), rng.random(1001)
+    expected = np.empty((1001, 7), dtype)
+    cpu.interpolate(rows, bases, neighbors, parts, expected, 1)
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        there = torch.from_numpy(rows).cuda()
+        made = cuda_kernels().interpolate(there, bases, neighbors, parts.astype(dtype), stream=stream.cuda_stream)
+        np.testing.assert_allclose(made.cpu().numpy(), expected, atol=1e-6)
+
+
+def test_the_loader_makes_rows_there():
+    rng = np.random.default_rng(0)
+    data = {"x": rng.normal(size=(500, 3)).astype(np.float32), "y": np.arange(500) % 20 == 0}
+    options = {"batch_size": 64, "shuffle": True, "seed": 1, "balance": {"y": fl.SMOTE()}}
+    for there, here in zip(fl.DataLoader(data, device="cuda", **options), fl.DataLoader(data, **options), strict=True):
+        assert there.keys() == here.keys()
+        torch.testing.assert_close(there["x"].cpu(), here["x"], atol=1e-5, rtol=0)
