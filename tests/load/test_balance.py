@@ -376,6 +376,9 @@ def test_pickled_and_built_again_of_its_parts(dataset):
     names = ("dataset", "batch_size", "balance", "seed", "num_workers")
     rebuilt = fl.DataLoader(**{name: getattr(loader, name) for name in names}, shuffle=True)
     assert equal(epoch_of(rebuilt)[0], expected)
+    by_label = loader_of(dataset, balance="y")
+    rebuilt = fl.DataLoader(by_label.dataset, 64, sampler=by_label.sampler, balance=by_label.balance, seed=3)
+    assert equal(epoch_of(rebuilt)[0], epoch_of(by_label)[0])
 
 
 def test_the_next_epoch_is_prepared_ahead(dataset):

@@ -189,6 +189,7 @@ def test_rule_23_every_parameter_is_an_attribute_of_the_same_name(rows):
         "pin_memory",
         "pin_memory_device",
         "packing",
+        "balance",
     }
     left |= {"worker_init_fn", "multiprocessing_context", "prefetch_factor", "self"}
     assert set(inspect.signature(fl.DataLoader.__init__).parameters) == set(asked) | left
