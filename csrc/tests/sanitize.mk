@@ -16,7 +16,7 @@ SANITIZE_CXX ?= g++
 ASAN_TESTS ?= load block -k "not daemon"
 # Not the contract tests: they run torch's worker processes, which start threads after a fork; ThreadSanitizer cannot.
 TSAN_TESTS ?= $(addprefix load/test_,dataloader.py resume.py ranks.py plans.py on_error.py loader_device.py padding.py monitor.py \
-	asynchronous.py transform.py) block/test_dataset.py --deselect "tests/load/test_transform.py::test_iterable_dataset[2]"
+	asynchronous.py transform.py balance.py) block/test_dataset.py --deselect "tests/load/test_transform.py::test_iterable_dataset[2]"
 FUZZ_SECONDS ?= 60
 FUZZ_CXX ?= $(firstword $(foreach v,19 20 21 18 17 16 15 14,$(shell command -v clang++-$(v))) $(shell command -v clang++))
 

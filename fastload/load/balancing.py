@@ -170,9 +170,9 @@ def _check_values(rows: RowAccess, mixture: Mixture, parts: list[tuple[Any, Any,
             fits &= valid
         if not fits.all():
             raise ArgumentError(
-                f"field {field.name!r}: row {bases[np.argmin(fits)]} has no number to measure distances with, nor have "
-                f"{int((~fits).sum()) - 1} others of the classes that are added to; fill them at conversion (fastload.Impute), or "
-                "select other fields"
+                f"field {field.name!r}: row {bases[np.argmin(fits)]} has no number to measure distances with; of the "
+                f"{len(fits):,} rows of classes that are added to, {int((~fits).sum()):,} have none: fill them at conversion "
+                "(fastload.Impute), or select other fields"
             )
 
 

@@ -173,6 +173,14 @@ def test_integers_are_cut_off(tmp_path):
         assert batch["n"][i] == int(base + origins.part[i] * (float(neighbor) - base))
 
 
+@pytest.mark.parametrize("sampler", [fl.SMOTE(), fl.SMOTE(sampling_strategy={1: RARE}), fl.RandomOverSampler()])
+def test_nothing_to_add(columns, sampler):
+    even = {"x": columns["x"][: 2 * RARE], "y": np.arange(2 * RARE) % 2}
+    epoch, rows = epoch_of(loader_of(even, balance={"y": sampler}))
+    assert rows.tolist() == list(range(2 * RARE))
+    assert torch.equal(epoch["x"], torch.from_numpy(even["x"]))
+
+
 # --- other samplers ---------------------------------------------------------------------------------
 
 
