@@ -25,6 +25,7 @@ QUESTIONS = (
     "transform",
     "stream_smote",
     "arrays",
+    "clean",
     "digits",
     "late",
     "gpu",

@@ -164,7 +164,7 @@ def check_quality(
     near_decimals : int or {column: int}
         Near duplicates are rows that are equal when floats are rounded to so many decimals (`DropDuplicates`).
     memory_bytes : int
-        For tables in files: as for ``clean_file``. Quartiles and outliers' fences are exact while a quarter of it holds the
+        For tables in files: as for ``clean_file``. Quartiles and outliers' fences are exact while an eighth of it holds the
         columns of numbers, and from a random sample beyond; a note says so.
 
     Returns

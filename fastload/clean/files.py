@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fastload.block.dataset import Dataset
-from fastload.clean.frames import check_names, from_arrow, pl, to_arrow, to_frame
+from fastload.clean.frames import check_names, from_arrow, pl, plain, to_arrow, to_frame
 from fastload.errors import ArgumentError, EmptyError, ExistsError, IngestError
 from fastload.ingest.arrow import pa
 from fastload.ingest.arrow_out import arrow_array, arrow_schema
@@ -110,33 +110,29 @@ def _text_series(name: str, data: Ragged) -> pl.Series:
 
 
 class ParquetSource:
+    """Read by polars, slice by slice: pyarrow holds a whole row group several times over."""
+
     is_text = False
 
     def __init__(self, path: Path, batch_bytes: int) -> None:
         from pyarrow import parquet
 
-        self._open, self._path, self._batch_bytes = parquet.ParquetFile, path, batch_bytes
-        self.name = str(path)
+        self.name, self._path, self._batch_bytes = str(path), path, batch_bytes
         self.vectors: dict[str, list[str]] = {}
-        with reading("Parquet", path, None), self._open(path) as file:
+        with reading("Parquet", path, None), parquet.ParquetFile(path) as file:
             self.num_rows = file.metadata.num_rows
             groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
             row_bytes = max(1, sum(g.total_byte_size for g in groups) // max(1, self.num_rows))
             self._batch_rows = max(1, batch_bytes // row_bytes)
 
     def batches(self) -> Iterator[pl.DataFrame]:
-        row = 0
-        with reading("Parquet", self._path, None), self._open(self._path, pre_buffer=False) as file:
-            batches = file.iter_batches(
-                batch_size=self._batch_rows, use_threads=False
-            )  # one column at a time in memory
-            while True:
-                with reading("Parquet", self._path, row):
-                    batch = next(batches, None)
-                if batch is None:
-                    return
-                row += len(batch)
-                yield from _sliced(from_arrow(batch), self._batch_bytes)
+        for row in range(0, self.num_rows, self._batch_rows):
+            try:
+                frame = pl.scan_parquet(self._path, glob=False).slice(row, self._batch_rows).collect()
+            except (pl.exceptions.PolarsError, OSError) as error:
+                message = f"the source must be readable Parquet data from here on; polars says: {error}"
+                raise IngestError(message, path=self._path, row=row) from None
+            yield from _sliced(plain(frame), self._batch_bytes)
 
 
 class ArrowSource:
@@ -256,7 +252,10 @@ class _ArrowSink:
         if self._as_parquet:
             from pyarrow import parquet
 
-            return parquet.ParquetWriter(self._file, schema, compression="zstd")
+            texts = [
+                field.name for field in schema if pa.types.is_large_string(field.type)
+            ]  # of numbers it takes memory only
+            return parquet.ParquetWriter(self._file, schema, compression="zstd", use_dictionary=texts)
         return pa.ipc.new_file(self._file, schema, options=pa.ipc.IpcWriteOptions(compression="lz4"))
 
     def __enter__(self) -> _ArrowSink:

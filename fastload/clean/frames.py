@@ -117,8 +117,12 @@ def as_floats(column: pl.Series) -> np.ndarray:
 
 
 def from_arrow(table: pa.Table | pa.RecordBatch) -> pl.DataFrame:
+    """As `plain` has it."""
+    return plain(pl.DataFrame(pl.from_arrow(table)))
+
+
+def plain(frame: pl.DataFrame) -> pl.DataFrame:
     """Dictionaries become text: categories of one batch would not be those of the next."""
-    frame = pl.DataFrame(pl.from_arrow(table))
     coded = [name for name, dtype in frame.schema.items() if dtype in (pl.Categorical, pl.Enum)]
     return frame.with_columns(pl.col(coded).cast(pl.String)) if coded else frame
 

@@ -336,7 +336,7 @@ class _LearnFill:
             return self._step.value
         if self._moments is not None:
             return self._moments.mean[name] if self._moments.count[name] else None
-        column = self._sample.frame[name]
+        column = self._sample.column(name)
         if self._step.strategy == "median":
             found = quantiles(column, (0.5,))
             return None if found is None else found[0]

@@ -197,8 +197,7 @@ class LabelNoise(Step):
                 neighbours.add(frame)
                 neighbours.finish()
             suspect, judged = neighbours.suspects(frame)
-            if judged < len(frame):
-                work.report.note(f"{len(frame) - judged:,} rows miss a value and were not judged")
+            work.report.count_note("rows miss a value and were not judged", len(frame) - judged)
             if not neighbours.is_whole:
                 work.report.note(f"neighbours were sought among {neighbours.num_rows:,} rows drawn at random")
             flags = pl.Series(suspect)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from fastload.clean.frames import as_floats, check_columns, chosen, numeric_columns, pl
 from fastload.clean.sample import QUARTILES, Moments, Sample, quantiles
-from fastload.clean.step import DEFAULT_MEMORY_BYTES, Step, Work, add_flags
+from fastload.clean.step import DEFAULT_MEMORY_BYTES, Apply, Step, Work, add_flags
 from fastload.errors import ArgumentError, DtypeError, EmptyError, MissingExtraError
 
 METHODS = {"iqr": 1.5, "z-score": 3.0, "mad": 3.5}  # and their usual thresholds
@@ -170,7 +171,7 @@ class _LearnFences:
 
     def _fences(self, name: str) -> tuple[float, float] | None:
         if self._sample is not None:
-            return fences(self._sample.frame[name], self._step.method, self._threshold)
+            return fences(self._sample.column(name), self._step.method, self._threshold)
         spread = self._threshold * self._moments.std(name)
         mean = self._moments.mean[name]
         return (mean - spread, mean + spread) if spread > 0 and math.isfinite(spread) else None
@@ -239,15 +240,20 @@ class IsolatedRows(Step):
     def _learn(self, memory_bytes: int | None) -> _LearnForest:
         return _LearnForest(self, memory_bytes)
 
-    def _apply(self, frame: pl.DataFrame, work: Work) -> pl.DataFrame:
-        chosen(frame, self.columns_, numeric_columns, "numbers")
-        values, gaps = matrix(frame, self.columns_, self.medians_)
-        if gaps:
-            work.report.note(f"{gaps:,} missing or infinite cells were judged as medians")
-        isolated = pl.Series(_forest(self).score_samples(values) < self.cut_)
-        if self.action == "flag":
-            return add_flags(frame, {"isolated": isolated})
-        return work.keep(frame, ~isolated, "stands alone")
+    def begin(self, survey: None) -> Apply:
+        super().begin(survey)
+        forest = _forest(self)
+
+        def apply(frame: pl.DataFrame, work: Work) -> pl.DataFrame:
+            chosen(frame, self.columns_, numeric_columns, "numbers")
+            values, gaps = matrix(frame, self.columns_, self.medians_)
+            work.report.count_note("missing or infinite cells were judged as medians", gaps)
+            isolated = pl.Series(forest.score_samples(values) < self.cut_)
+            if self.action == "flag":
+                return add_flags(frame, {"isolated": isolated})
+            return work.keep(frame, ~isolated, "stands alone")
+
+        return apply
 
 
 class _LearnForest:
@@ -278,7 +284,7 @@ def matrix(frame: pl.DataFrame, names: Sequence[str], fill: Sequence[float]) -> 
     return np.where(bad, np.asarray(fill), values), int(bad.sum())
 
 
-def _forest(step: IsolatedRows) -> object:
+def _forest(step: IsolatedRows) -> Any:
     try:
         from sklearn.ensemble import IsolationForest
     except ImportError:

@@ -26,7 +26,7 @@ SUSPECT_GAP = 0.5  # of the range of all other values, at least, between these a
 MAX_VALUES = 1000  # categories of a column, or values of a label; a column with more is told by its other figures
 RARE_SHARE = 0.01
 BINS = 30
-HASH_SHARE, SAMPLE_SHARE = 8, 4  # of the memory limit
+HASH_SHARE, SAMPLE_SHARE = 16, 8  # of the memory limit
 
 
 @dataclass
@@ -251,7 +251,7 @@ class Profile:
             told.suspected = {v: n for v, n in told.suspected.items() if n >= SUSPECT_ROWS and self._is_apart(name, v)}
             if self._moments.count[name]:
                 told.mean, told.std = self._moments.mean[name], self._moments.std(name)
-                values = self.sample.frame[name]
+                values = self.sample.column(name)
                 told.quartiles = quantiles(values, QUARTILES)
                 told.histogram = _histogram(values)
 
@@ -267,7 +267,7 @@ class Profile:
         bounds = {}
         for name in names:
             for method, threshold in METHODS.items():
-                found = fences(self.sample.frame[name], method, threshold)
+                found = fences(self.sample.column(name), method, threshold)
                 if found is not None:
                     bounds[name, method] = found
         if not bounds:

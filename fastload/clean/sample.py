@@ -64,6 +64,10 @@ class Sample:
             )
         return self._parts[0] if self._parts else pl.DataFrame()
 
+    def column(self, name: str) -> pl.Series:
+        """One column of the rows; the others are not joined for it."""
+        return pl.concat([part[name] for part in self._parts])
+
     def note(self) -> str:
         """What to tell of figures taken from it; nothing where it is whole."""
         return "" if self.is_whole else f"from a random sample of {len(self.frame):,} of {self.num_rows:,} rows"
@@ -94,25 +98,24 @@ class Moments:
         self.count, self.mean, self.m2 = (dict.fromkeys(columns, 0.0) for _ in range(3))
 
     def add(self, frame: pl.DataFrame) -> None:
-        for name in self.count:
-            column = frame[name]
-            count, mean, variance = _of_finite(column)
+        found = frame.select(
+            expression
+            for i, name in enumerate(self.count)
+            for expression in (pl.col(name).mean().alias(f"{i} mean"), pl.col(name).var(ddof=0).alias(f"{i} variance"))
+        )  # at once: on all cores
+        for i, name in enumerate(self.count):
+            column, mean, variance = frame[name], found[f"{i} mean"][0], found[f"{i} variance"][0]
+            if mean is not None and not np.isfinite(mean):
+                column = column.filter(column.is_finite())
+                mean, variance = column.mean(), column.var(ddof=0)
+            count = len(column) - column.null_count()
             if not count:
                 continue
             total = self.count[name] + count
             apart = mean - self.mean[name]
-            self.m2[name] += variance * count + apart * apart * self.count[name] * count / total
+            self.m2[name] += (variance or 0.0) * count + apart * apart * self.count[name] * count / total
             self.mean[name] += apart * count / total
             self.count[name] = total
 
     def std(self, name: str) -> float:
         return float(np.sqrt(self.m2[name] / self.count[name])) if self.count[name] else 0.0
-
-
-def _of_finite(column: pl.Series) -> tuple[int, float, float]:
-    mean, variance = column.mean(), column.var(ddof=0)
-    if mean is None or not np.isfinite(mean):
-        column = column.filter(column.is_finite()) if column.dtype.is_float() else column
-        mean, variance = column.mean(), column.var(ddof=0)
-    count = len(column) - column.null_count()
-    return (count, float(mean), float(variance or 0.0)) if count else (0, 0.0, 0.0)

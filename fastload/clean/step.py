@@ -46,6 +46,13 @@ class StepReport:
         if count:
             self.cells[name] = self.cells.get(name, 0) + int(count)
 
+    def count_note(self, text: str, count: int) -> None:
+        """A note that begins with a count, which grows from batch to batch."""
+        if count:
+            before = [note for note in self.notes if note.endswith(text)]
+            total = count + sum(int(note.split(" ", 1)[0].replace(",", "")) for note in before)
+            self.notes = [note for note in self.notes if note not in before] + [f"{total:,} {text}"]
+
     def note(self, text: str) -> None:
         if text not in self.notes:
             self.notes.append(text)

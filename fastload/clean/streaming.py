@@ -22,11 +22,9 @@ from fastload.clean.step import DEFAULT_MEMORY_BYTES, Collector, Step, StepRepor
 from fastload.clean.types import RepairTypes
 from fastload.errors import ArgumentError, EmptyError
 
-MIN_MEMORY_BYTES = 16 << 20
-BATCH_SHARE, HELD_SHARE = (
-    32,
-    4,
-)  # of the limit: one batch (several copies of it are alive at a time), what is held between them
+MIN_MEMORY_BYTES = 64 << 20  # below, what reading a file takes in any case would exceed it
+BATCH_SHARE = 32  # of the limit is one batch, of which several copies are alive at a time
+HELD_SHARE = 8  # of the limit is what one step holds between batches
 
 
 def clean_file(
@@ -52,8 +50,8 @@ def clean_file(
         when it is whole, and not at all if cleaning fails.
     plan : Plan
     memory_bytes : int
-        What reading and cleaning may hold beyond what the interpreter and its libraries do; at least 16 MiB. Medians and fences are
-        exact while a quarter of it holds the columns, and those of a random sample of that size beyond.
+        What reading and cleaning may hold beyond what the interpreter and its libraries do; at least 64 MiB. Medians and fences are
+        exact while an eighth of it holds the columns, and those of a random sample of that size beyond.
     overwrite : bool
 
     Returns

@@ -329,8 +329,10 @@ class _LearnCategories:
         self._step, self._found = step, {}
 
     def add(self, frame: pl.DataFrame) -> None:
-        for name in chosen(frame, self._step.columns, text_columns, "text"):
-            new = frame[name].unique()
+        names = chosen(frame, self._step.columns, text_columns, "text")
+        distinct = frame.select(pl.col(name).unique().sort().implode() for name in names)
+        for name in names:
+            new = distinct[name].explode()
             self._found[name] = pl.concat([self._found[name], new]).unique() if name in self._found else new
             if len(self._found[name]) > MAX_VALUES:
                 raise DtypeError(
