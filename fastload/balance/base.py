@@ -91,7 +91,7 @@ class Sampler(OneToOneFeatureMixin, BaseEstimator, ABC):
         try:
             table = validate_data(self, X=X, reset=True, accept_sparse=["csr", "csc"], ensure_all_finite=False)
         except ValueError as error:
-            raise as_numbers_error(error, who) from None
+            raise as_numbers_error(error, who, X) from None
         check_finite(table, who, getattr(self, "feature_names_in_", None))
         return table
 

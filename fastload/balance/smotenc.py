@@ -231,7 +231,7 @@ def _finite_column(table: Any, column: int) -> np.ndarray:
         values = values.sparse.to_dense() if is_sparse_frame(values) else values
         values = check_array(values, ensure_all_finite=False)
     except ValueError as error:
-        raise as_numbers_error(error, f"SMOTENC (column {name!r})") from None
+        raise as_numbers_error(error, f"SMOTENC (column {name!r})", values) from None
     check_finite(values, "SMOTENC", [name])
     return values[:, 0]
 

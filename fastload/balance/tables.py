@@ -62,11 +62,12 @@ def check_numbers(X: Any, who: str) -> None:
         raise _not_numbers(who, f"X is an array of {X.dtype}")
 
 
-def as_numbers_error(error: ValueError, who: str) -> ValueError:
+def as_numbers_error(error: ValueError, who: str, X: Any) -> ValueError:
     """scikit-learn's complaint about text among objects, under its own name; other complaints as they are."""
-    if str(error).startswith("could not convert string"):
-        return _not_numbers(who, str(error))
-    return error
+    if not str(error).startswith("could not convert string"):
+        return error
+    text = [name for name in X.columns if any(isinstance(v, str) for v in X[name])] if is_frame(X) else []
+    return _not_numbers(who, f"column {text[0]!r} holds text" if text else str(error))
 
 
 def _not_numbers(who: str, found: str) -> NotNumbersError:
