@@ -268,7 +268,7 @@ def test_values_that_have_no_distance(name):
             sampler.fit_resample(wrong, y)
         with pytest.raises(NotFiniteError, match="column 'c'"):
             sampler.fit_resample(pd.DataFrame(wrong, columns=list("abcd")), y)
-    with pytest.raises(NotNumbersError, match="column 'b' (is of str|holds text)"):
+    with pytest.raises(NotNumbersError, match=r"column 'b' (is of str|holds text)"):
         sampler.fit_resample(pd.DataFrame({"a": X[:, 0], "b": "x"}), y)
     with pytest.raises(NotNumbersError, match="column 'b' is of category"):
         sampler.fit_resample(pd.DataFrame({"a": X[:, 0], "b": pd.Categorical(y)}), y)

@@ -119,7 +119,7 @@ def test_wrong_columns(features):
 
 def test_errors():
     X, y = frame(1, category="str")
-    with pytest.raises(NotNumbersError, match="column 'colour' (is of str|holds text)"):
+    with pytest.raises(NotNumbersError, match=r"column 'colour' (is of str|holds text)"):
         fl.SMOTENC(["grade"]).fit_resample(X, y)
     with pytest.raises(NotNumbersError, match=r"column 1.*could not convert string to float"):
         fl.SMOTENC([3]).fit_resample(X.to_numpy(object), y)
