@@ -246,11 +246,15 @@ def check_statistics(dataset: Dataset | str | os.PathLike[str], *, label: str | 
         None,
         None,
         0,
-        None if label is None else LabelQuality(label, dataset.statistics[label].class_counts),
+        None if label is None else LabelQuality(label, _most_frequent_first(dataset.statistics[label].class_counts)),
         None,
         ("from the statistics in the files: duplicates, outliers, types and drift need the rows",),
         time.perf_counter() - start_s,
     )
+
+
+def _most_frequent_first(counts: Mapping[Any, int] | None) -> dict[Any, int] | None:
+    return None if counts is None else dict(sorted(counts.items(), key=lambda item: -item[1]))
 
 
 def _of_statistics(name: str, dtype: str, found: FieldStatistics, place: int | None) -> ColumnQuality:
@@ -259,7 +263,7 @@ def _of_statistics(name: str, dtype: str, found: FieldStatistics, place: int | N
 
     column = ColumnQuality(name, dtype)
     column.missing = {k: int(n) for k, n in (("null", found.nulls), ("NaN", one(found.nans))) if n}
-    column.values = found.class_counts
+    column.values = _most_frequent_first(found.class_counts)
     is_text = dtype in ("string", "bytes", "category")
     if not is_text and np.size(found.min) > (place or 0) and (place is not None or np.ndim(found.min) == 0):
         column.infinite = int(one(found.infinities))
@@ -446,7 +450,7 @@ def oddities(column: ColumnQuality, is_text: bool) -> list[str]:
 def _number(value: float) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    return f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 1e4 else significant(value, 4)
+    return f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 1e3 else significant(value, 4)
 
 
 def _column_lines(report: QualityReport) -> list[str]:

@@ -69,9 +69,10 @@ class ColumnQuality:
         return sum(self.missing.values())
 
     def rare(self) -> int:
-        """Categories below 1 % of the rows; 0 where the values are no categories."""
-        total = sum((self.values or {}).values())
-        return sum(rows < RARE_SHARE * total for rows in (self.values or {}).values())
+        """Categories below 1 % of the rows; 0 where the values are names rather than categories: not ten rows each."""
+        values = self.values or {}
+        total = sum(values.values())
+        return sum(rows < RARE_SHARE * total for rows in values.values()) if 10 * len(values) <= total else 0
 
 
 @dataclass(frozen=True)

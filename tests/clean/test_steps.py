@@ -87,6 +87,7 @@ def test_drop_duplicates_is_pandas(columns, keep):
         assert_same(found, expected)
 
 
+@pytest.mark.filterwarnings("ignore:Mean of empty slice")  # pandas, of a column without values
 @quick
 @given(COLUMNS, st.sampled_from(["median", "mean", "most_frequent"]))
 def test_fill_missing_is_fillna(columns, strategy):
@@ -104,6 +105,7 @@ def _mode(column: pd.Series) -> float:
     return modes.min() if len(modes) else np.nan
 
 
+@pytest.mark.filterwarnings("ignore:Mean of empty slice")  # pandas, of a column without values
 @quick
 @given(COLUMNS, st.sampled_from(["drop", "clip", "missing"]), st.sampled_from(["iqr", "z-score", "mad"]))
 def test_outliers_are_those_of_pandas(columns, action, method):

@@ -155,6 +155,30 @@ def test_a_data_set_keeps_its_vectors(tmp_path):
     assert out[[0, 3]]["x"].tolist() == [[0, 1], [6, 7]]
 
 
+def test_what_is_no_cell_of_a_table_comes_through(tmp_path):
+    random = np.random.default_rng(0)
+    columns = {
+        "image": random.integers(0, 255, (300, 4, 5, 3), np.uint8),
+        "tokens": [np.arange(i % 7, dtype="int32") for i in range(300)],
+        "name": [f"naïve {i}" for i in range(300)],
+        "maybe": np.ma.MaskedArray(random.normal(size=300), np.arange(300) % 5 == 0),
+        "codes": random.integers(0, 9, (300, 4)),
+    }
+    dataset = fl.write(tmp_path / "in.fl", columns)
+    report = check_quality(dataset)
+    assert (report.num_missing, report.duplicates, report.constant_columns) == (60, 0, [])
+    clean_file(dataset, tmp_path / "out.fl", Plan([DropMissing(), DropDuplicates()]))
+    out = fl.open(tmp_path / "out.fl")
+    assert [(f.dtype, f.shape, f.variable) for f in out.schema] == [
+        (f.dtype, f.shape, f.variable) for f in dataset.schema
+    ]
+    rows = np.flatnonzero(np.arange(300) % 5)
+    for name in ("image", "codes"):
+        assert (out[:][name] == columns[name][rows]).all()
+    assert out[5]["tokens"].tolist() == columns["tokens"][rows[5]].tolist()
+    assert out[7]["name"] == columns["name"][rows[7]]
+
+
 def test_text_of_a_csv_is_read_as_what_it_was_in_the_training_data(tmp_path):
     (tmp_path / "train.csv").write_text("a,b\n1,x\n2,y\n?,x\n")
     (tmp_path / "test.csv").write_text("a,b\n,x\n1.5,z\n7,y\n")
