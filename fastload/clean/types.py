@@ -332,7 +332,7 @@ class _LearnCategories:
         names = chosen(frame, self._step.columns, text_columns, "text")
         distinct = frame.select(pl.col(name).unique().sort().implode() for name in names)
         for name in names:
-            new = distinct[name].explode()
+            new = distinct[name][0]
             self._found[name] = pl.concat([self._found[name], new]).unique() if name in self._found else new
             if len(self._found[name]) > MAX_VALUES:
                 raise DtypeError(
