@@ -698,7 +698,7 @@ def _add_check(commands: Any, common: argparse.ArgumentParser) -> None:
         "check",
         _check,
         "look for missing values, duplicates, outliers, leakage, drift and more in a table",
-        'fastload check train.csv --against test.csv --label late --html quality.html --fail-on "leaked>0" "missing>5%%"',
+        'fastload check train.csv --against test.csv --label late --html quality.html --fail-on "leaked>0" "missing>5%"',
     )
     add = command.add_argument
     add("table", help="csv, parquet, arrow, or the folder of a data set")

@@ -43,7 +43,7 @@ def to_frame(table: Any) -> Handed:
     (['x', 'word'], [1.0, 2.0])
     """
     if isinstance(table, pl.DataFrame):
-        handed = Handed(table, lambda frame, rows: frame)
+        handed = Handed(plain(table), lambda frame, rows: _with_categories(frame, table))
     elif isinstance(table, (pa.Table, pa.RecordBatch)):
         handed = _from_arrow(table)
     elif type(table).__module__.partition(".")[0] == "pandas" and hasattr(table, "columns"):
@@ -149,6 +149,17 @@ def _from_arrow(table: pa.Table | pa.RecordBatch) -> Handed:
     return Handed(frame, back)
 
 
+def _with_categories(frame: pl.DataFrame, given: pl.DataFrame) -> pl.DataFrame:
+    """Text that came as categories, as these again, where it still is among them."""
+    coded = {
+        n: d for n, d in given.schema.items() if d in (pl.Categorical, pl.Enum) and frame.schema.get(n) == pl.String
+    }
+    for name, dtype in coded.items():
+        if dtype == pl.Categorical or frame[name].drop_nulls().is_in(dtype.categories.implode()).all():
+            frame = frame.with_columns(pl.col(name).cast(dtype))
+    return frame
+
+
 def _from_pandas(table: Any) -> Handed:
     names = {str(name): name for name in table.columns}
     if len(names) != len(table.columns):
@@ -163,6 +174,8 @@ def _from_pandas(table: Any) -> Handed:
             values = result[name].to_pandas()
             if name in names and frame.schema[name] == result.schema[name]:
                 kind = table[names[name]].dtype
+                if hasattr(kind, "categories") and not values.dropna().isin(kind.categories).all():
+                    kind = values.dtype  # as categories the new texts would be missing
                 if values.dtype != kind and not (values.isna().any() and getattr(kind, "kind", "") in "biu"):
                     values = values.astype(kind)
             columns[names.get(name, name)] = values.to_numpy() if values.dtype.kind in "biufM" else values.array

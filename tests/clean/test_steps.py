@@ -189,6 +189,59 @@ def test_pandas_keeps_index_and_dtypes(table):
     pd.testing.assert_frame_equal(found, frame.drop(index=30), check_column_type=False)
 
 
+def test_categories_stay_categories_unless_new_ones_come(table):
+    enum = table.with_columns(pl.col("word").cast(pl.Enum(["x", "y", "z"])), other=pl.col("word").cast(pl.Categorical))
+    assert clean.DropMissing().transform(enum).schema == enum.schema
+    rare = clean.RareCategories(min_share=0.34, columns=["word"])
+    found = rare.fit_transform(enum)
+    assert found["word"].dtype == pl.String
+    assert "other" in found["word"]
+    pandas = pd.DataFrame({"word": pd.Categorical(table["word"].to_list())})
+    assert clean.DropMissing().transform(pandas)["word"].dtype == pandas["word"].dtype
+    assert rare.transform(pandas)["word"].tolist() == found["word"].to_list()
+
+
+def test_every_type_of_polars_comes_through_check_and_steps():
+    import datetime
+    import decimal
+
+    day = datetime.date(2024, 1, 31)
+    frame = pl.DataFrame(
+        {
+            "decimal": [decimal.Decimal("1.50"), None, decimal.Decimal("-999.00")],
+            "small": pl.Series([1, 2, 99], dtype=pl.Int8),
+            "unsigned": pl.Series([1, 2, 255], dtype=pl.UInt8),
+            "date": [day, None, day],
+            "time": [datetime.time(1), None, datetime.time(2)],
+            "span": [datetime.timedelta(1), None, datetime.timedelta(2)],
+            "bytes": [b"a", None, b"b"],
+            "list": [[1], None, [2, 3]],
+            "struct": [{"a": 1}, None, {"a": 2}],
+            "nothing": pl.Series([None, None, None], dtype=pl.Null),
+            "truth": [True, None, False],
+        }
+    )
+    report = clean.check_quality(frame, missing_numbers=[-999], against=frame)
+    assert report.column("decimal").missing == {"null": 1, "number": 1}
+    assert report.against.leaked == 3
+    assert report.constant_columns == ["nothing"]
+    plan = clean.Plan(
+        [
+            clean.MarkMissing(),
+            clean.DropDuplicates(),
+            clean.DropConstant(),
+            clean.FillMissing("median"),
+            clean.Outliers(),
+        ]
+    )
+    found = plan.fit_transform(frame)
+    assert found.width == 10
+    assert found["list"].to_list() == frame["list"].to_list()
+    json = report.to_json()
+    assert json["num_rows"] == 3
+    assert str(report)
+
+
 def test_arrow_keeps_its_types(table):
     arrow = table.to_arrow().cast(
         pa.schema([("a", pa.float32()), ("n", pa.int16()), ("word", pa.string()), ("yes", pa.bool_())])
