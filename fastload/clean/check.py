@@ -278,7 +278,7 @@ def _of_statistics(name: str, dtype: str, found: FieldStatistics, place: int | N
 
 
 def _profile(table: Any, looks: Looks, memory_bytes: int, repair: Any = None) -> tuple[Source, Profile]:
-    source = open_table(table, memory_bytes // BATCH_SHARE)
+    source = open_table(table, memory_bytes // (2 * BATCH_SHARE))  # what is looked for is held beside it
     in_memory = not isinstance(table, (str, os.PathLike, Dataset))
     profile = Profile(source, looks, None if in_memory else memory_bytes, repair)
     if not profile.num_rows:
@@ -311,7 +311,7 @@ def _label_quality(profile: Profile, label: str) -> LabelQuality:
 def _compare(profile: Profile, against: Any, looks: Looks, memory_bytes: int) -> Against:
     others = Looks(None, {}, looks.missing_texts, looks.missing_numbers, looks.near_decimals)
     known = profile.repair
-    theirs_source = open_table(against, memory_bytes // BATCH_SHARE)
+    theirs_source = open_table(against, memory_bytes // (2 * BATCH_SHARE))
     first = next(theirs_source.batches(), None)
     repair = None
     if first is not None:  # text is read by the types found here: the same cell must mean the same
@@ -450,7 +450,9 @@ def oddities(column: ColumnQuality, is_text: bool) -> list[str]:
 def _number(value: float) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    return f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 1e3 else significant(value, 4)
+    if isinstance(value, int) or abs(value) >= 1e3:
+        return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.0f}"  # 2013 may be a year
+    return significant(value, 4)
 
 
 def _column_lines(report: QualityReport) -> list[str]:

@@ -311,8 +311,11 @@ def _histogram(values: pl.Series) -> tuple[list[float], list[int]] | None:
     low, high = np.quantile(numbers, (0.01, 0.99))
     pad = 0.25 * (high - low) or 0.5
     low, high = max(low - pad, numbers.min()), min(high + pad, numbers.max())
-    whole = bool((numbers == np.round(numbers)).all()) and high - low < BINS
-    edges = np.arange(math.floor(low), math.ceil(high) + 2) - 0.5 if whole else np.linspace(low, high, BINS + 1)
+    if (numbers == np.round(numbers)).all():  # every bin holds as many whole numbers
+        step = max(1, math.ceil((high - low + 1) / BINS))
+        edges = np.arange(math.floor(low), math.ceil(high) + step + 1, step) - 0.5
+    else:
+        edges = np.linspace(low, high, BINS + 1)
     if not (np.diff(edges) > 0).all():
         return None
     counts, _ = np.histogram(numbers, edges)
