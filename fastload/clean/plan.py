@@ -10,7 +10,7 @@ from typing import Any
 
 from fastload.clean import toml
 from fastload.clean.frames import pl, to_frame
-from fastload.clean.step import Step, StepReport, Work, collect, step_from_dict
+from fastload.clean.step import Step, StepReport, Work, check_rows_left, collect, step_from_dict
 from fastload.errors import ArgumentError, EmptyError, PlanError
 
 VERSION = 1
@@ -95,7 +95,7 @@ class Plan:
         Raises
         ------
         EmptyError
-            A step leaves no row for the next.
+            There is no row, or a step leaves none for the next.
         """
         self._through(to_frame(table).frame, refit=True)
         return self
@@ -129,6 +129,8 @@ class Plan:
             if refit or (fit_others and not step.is_fitted):
                 step._check(frame)
                 if step.learns:
+                    if not len(frame):
+                        raise EmptyError(f"{step.kind()} learns from rows; the table has none")
                     collect(step._learn(None), iter([frame]))
             report = StepReport(step.kind())
             frame = step.apply_to(frame, work, report, step.begin(None))
@@ -204,9 +206,3 @@ class Plan:
 
     def __repr__(self) -> str:
         return f"Plan([{', '.join(map(repr, self.steps))}])"
-
-
-def check_rows_left(report: StepReport) -> None:
-    """EmptyError where a step left no row of those it was given."""
-    if report.rows_in and not report.rows_out:
-        raise EmptyError(f"{report.step} would leave none of {report.rows_in:,} rows; loosen it, see dry_run()")

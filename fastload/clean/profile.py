@@ -143,6 +143,8 @@ class Profile:
         self._moments: Moments | None = None
         self._inner: dict[str, tuple[float, float]] = {}  # range of each column of numbers, suspects aside
         for raw, typed, work in self.batches():
+            if not raw.width:
+                return
             if not self.columns:
                 self._begin(raw, typed)
             self._count_missing(raw)

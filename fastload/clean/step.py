@@ -167,10 +167,14 @@ class Step:
         Raises
         ------
         UnknownFieldError, DtypeError, ArgumentError
+        EmptyError
+            There is no row to learn from.
         """
         frame = to_frame(table).frame
         self._check(frame)
         if self.learns:
+            if not len(frame):
+                raise EmptyError(f"{self.kind()} learns from rows; the table has none")
             collect(self._learn(None), iter([frame]))
         return self
 
@@ -181,12 +185,11 @@ class Step:
         ------
         NotFittedError, UnknownFieldError, DtypeError
         EmptyError
-            No row would be left.
+            No row, or no column, would be left.
         """
         handed = to_frame(table)
         frame, report, work = self._run(handed.frame)
-        if not len(frame):
-            raise EmptyError(f"{report.step} would leave none of {report.rows_in:,} rows; loosen it, see dry_run()")
+        check_rows_left(report)
         self.report_ = report
         return handed.back(frame, work.rows if report.rows_dropped else None)
 
@@ -213,6 +216,8 @@ class Step:
         work.report = report
         before = set(frame.columns)
         out = apply(frame, work)
+        if before and not out.width:
+            raise EmptyError(f"{report.step} would leave none of {len(before)} columns; name those that may go")
         report.rows_in += len(frame)
         report.rows_out += len(out)
         report.dropped([name for name in frame.columns if name not in out.columns])
@@ -285,6 +290,12 @@ def step_from_dict(state: Any) -> Step:
             raise ArgumentError(f"{state['kind']} learns no {name!r}")
         setattr(step, f"{name}_", value)
     return step
+
+
+def check_rows_left(report: StepReport) -> None:
+    """EmptyError where a step left no row of those it was given."""
+    if report.rows_in and not report.rows_out:
+        raise EmptyError(f"{report.step} would leave none of {report.rows_in:,} rows; loosen it, see dry_run()")
 
 
 def add_flags(frame: pl.DataFrame, flags: dict[str, pl.Series]) -> pl.DataFrame:

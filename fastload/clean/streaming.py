@@ -17,8 +17,16 @@ from typing import Any
 from fastload.clean.files import Sink, Source, open_table, writing
 from fastload.clean.frames import pl
 from fastload.clean.missing import MarkMissing
-from fastload.clean.plan import CleanReport, Plan, check_rows_left
-from fastload.clean.step import DEFAULT_MEMORY_BYTES, Collector, Step, StepReport, Work, collect, step_from_dict
+from fastload.clean.plan import CleanReport, Plan
+from fastload.clean.step import (
+    DEFAULT_MEMORY_BYTES,
+    Collector,
+    Step,
+    StepReport,
+    Work,
+    check_rows_left,
+    collect,
+)
 from fastload.clean.types import RepairTypes
 from fastload.errors import ArgumentError, EmptyError
 
@@ -82,11 +90,6 @@ def clean_file(
     writer = nullcontext() if target is None else writing(target, opened.vectors, overwrite=overwrite)
     with writer as sink:
         return _run(plan, opened, memory_bytes, sink)
-
-
-def fitted_copy(plan: Plan) -> Plan:
-    """A plan that can be fitted for a dry run, and thrown away."""
-    return Plan([step_from_dict(step.to_dict()) for step in plan.steps], plan.comments)
 
 
 def _run(plan: Plan, source: Source, memory_bytes: int, sink: Sink | None) -> CleanReport:

@@ -135,18 +135,10 @@ def test_outliers_are_those_of_pandas(columns, action, method):
 @given(COLUMNS, st.integers(0, 3))
 def test_near_duplicates_are_duplicates_of_the_rounded(columns, decimals):
     frame, other = frames(columns)
-    rounded = other.assign(a=(other["a"] * 10.0**decimals).apply(_round) / 10.0**decimals, b=other["b"].round(decimals))
-    rounded["b"] = (rounded["b"] * 10.0**decimals).apply(_round) / 10.0**decimals
-    kept = clean.DropDuplicates(decimals=decimals).dry_run(frame).rows_out
-    plain = frames(columns)[1]
-    plain["b"] = (plain["b"] * 10.0**decimals).apply(_round) / 10.0**decimals
-    plain["a"] = rounded["a"]
-    assert kept == len(plain) - plain.duplicated().sum()
-
-
-def _round(value: float) -> float:
-    """Half away from zero, as polars rounds."""
-    return value if value != value else np.sign(value) * np.floor(abs(value) + 0.5) + 0.0
+    for name in ("a", "b"):
+        other[name] = np.rint(other[name] * 10.0**decimals) / 10.0**decimals + 0.0
+    found = clean.DropDuplicates(decimals=decimals).dry_run(frame)
+    assert found.rows_dropped == other.duplicated().sum()
 
 
 @quick
@@ -492,6 +484,19 @@ def test_wrong_arguments_and_columns_are_refused(make, error, table):
 def test_an_empty_result_is_an_error_that_counts(table):
     with pytest.raises(EmptyError, match="none of 200 rows"):
         clean.ImpossibleValues({"a": {"low": 1e9}}, action="drop").transform(table)
+
+
+def test_a_result_without_columns_is_an_error():
+    with pytest.raises(EmptyError, match="none of 2 columns"):
+        clean.DropConstant().fit_transform({"a": [1, 1], "b": [2, 2]})
+
+
+@pytest.mark.parametrize("table", [{}, {"a": np.array([], float)}])
+def test_a_table_without_rows_teaches_nothing_and_stays_as_it_is(table):
+    assert list(clean.DropMissing().transform(table)) == list(table)
+    for learn in (clean.FillMissing("mean").fit, clean.Plan([clean.Standardize()]).fit, clean.check_quality):
+        with pytest.raises(EmptyError):
+            learn(table)
 
 
 def test_a_step_that_has_not_learned_says_so(table):
