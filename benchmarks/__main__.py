@@ -25,6 +25,7 @@ QUESTIONS = (
     "transform",
     "stream_smote",
     "arrays",
+    "balance",
     "clean",
     "digits",
     "late",

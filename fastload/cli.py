@@ -1,4 +1,4 @@
-"""The command line: convert, info, verify, check, clean, bench, demo.
+"""The command line: convert, info, verify, check, clean, balance, bench, demo.
 
 Exit codes: 0 well done, 1 the data or the machine is at fault, 2 the command is, 130 interrupted. What was
 asked for goes to stdout, errors and progress to stderr. A command imports what it needs when it runs.
@@ -226,6 +226,65 @@ def _proposed(options: argparse.Namespace) -> Plan:
     looks = _looks(options)
     report = check_quality(options.source, label=options.label, memory_bytes=options.memory_limit, **looks)
     return propose_plan(report, Looks(options.label, **looks))
+
+
+def _balance(options: argparse.Namespace) -> int:
+    from fastload.balance.datasets import balance_dataset
+    from fastload.balance.figure import classes_chart, classes_page
+    from fastload.block.dataset import Dataset
+
+    source = Dataset(options.source)
+    balanced = balance_dataset(
+        source,
+        options.destination,
+        label=options.label,
+        method=options.method,
+        sampling_strategy=_strategy_of(source, options),
+        k_neighbors=options.k_neighbors,
+        seed=options.seed,
+        codec=options.codec,
+        overwrite=options.overwrite,
+    )
+    before, after = ({str(name): rows for name, rows in found.items()} for found in (balanced.before, balanced.after))
+    if options.plot:
+        lead = f"{options.source} by {options.method}, to {options.destination}"
+        is_page = options.plot.endswith((".html", ".htm"))
+        text = classes_page("Balanced classes", lead, before, after) if is_page else classes_chart(before, after)
+        with open(options.plot, "w", encoding="utf-8") as file:
+            file.write(text)
+    if options.json:
+        _print_json({"path": str(options.destination), "rows": len(balanced.dataset), "before": before, "after": after})
+    else:
+        print("\n".join(_balance_lines(options.label, before, after)))
+        print(f"\n{options.destination}: {_count(len(balanced.dataset), 'row')}, before {_count(len(source), 'row')}")
+    return OK
+
+
+def _balance_lines(label: str, before: Mapping[str, int], after: Mapping[str, int]) -> list[str]:
+    from fastload.ingest.summary import format_table
+    from fastload.report.numbers import percent_text
+
+    total_before, total_after = sum(before.values()), sum(after.values())
+    rows = [
+        (name, f"{was:,}", percent_text(was / total_before), f"{now:,}", percent_text(now / total_after))
+        for name, was in before.items()
+        for now in (after.get(name, 0),)
+    ]
+    return format_table((label, "before", "share", "after", "share"), rows, right=(1, 2, 3, 4))
+
+
+def _strategy_of(source: Dataset, options: argparse.Namespace) -> Any:
+    """--sampling-strategy, with its classes in the type of the label."""
+    if not isinstance(options.sampling_strategy, dict):
+        return options.sampling_strategy
+    field = source.schema[options.label]
+    if field.categories or field.is_text:
+        return options.sampling_strategy
+    names = {"false": False, "true": True} if field.dtype == "bool" else {}
+    try:
+        return {names.get(n.lower(), None) if names else int(n): rows for n, rows in options.sampling_strategy.items()}
+    except ValueError:
+        raise ArgumentError(f"--sampling-strategy must name classes of {options.label!r}, which are whole numbers") from None
 
 
 def _bench(options: argparse.Namespace) -> int:
@@ -461,6 +520,20 @@ def _size(text: str) -> tuple[int, int]:
     return height, width
 
 
+def _sampling_strategy(text: str) -> Any:
+    """auto, a name, a share, or class=rows,class=rows"""
+    if "=" in text:
+        counts = {}
+        for part in _listed(text):
+            name, rows = _assigned(part)
+            counts[name] = _at_least(0)(rows)
+        return counts
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def _at_least(minimum: int, kind: Callable[[str], Any] = int) -> Callable[[str], Any]:
     def parse(text: str) -> Any:
         try:
@@ -548,7 +621,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("--version", action=_Version, help="show the version and leave")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
-    for add in (_add_convert, _add_info, _add_verify, _add_check, _add_clean, _add_bench, _add_demo):
+    for add in (_add_convert, _add_info, _add_verify, _add_check, _add_clean, _add_balance, _add_bench, _add_demo):
         add(commands, common)
     return parser
 
@@ -773,6 +846,40 @@ def _add_looks(command: argparse.ArgumentParser) -> None:
         help="near duplicates are equal when floats are rounded to so many decimals (default: 3)",
     )
     add("--memory-limit", type=_bytes, default=1 << 30, metavar="SIZE", help="such as 512MB (default: 1GiB)")
+
+
+def _add_balance(commands: Any, common: argparse.ArgumentParser) -> None:
+    command = _command(
+        commands,
+        common,
+        "balance",
+        _balance,
+        "balance the classes of a data set: fewer rows of large ones, or new rows of small ones",
+        "fastload balance flights.train.fl even.fl --label late --method smotenc --plot classes.svg",
+    )
+    add = command.add_argument
+    add("source", help="folder of the data set; all of it is read into memory")
+    add("destination", help="folder to write, by habit NAME.fl; its fields are the same")
+    add("--label", required=True, metavar="FIELD", help="the field that holds the classes")
+    add(
+        "--method",
+        choices=("smote", "borderline", "adasyn", "smotenc", "over", "under"),
+        default="smote",
+        help="smotenc: with categories; over, under: random rows of any kind (default: smote)",
+    )
+    add(
+        "--sampling-strategy",
+        type=_sampling_strategy,
+        default="auto",
+        metavar="WHAT",
+        help="auto, minority, 'not majority', ... all; a share such as 0.5; or CLASS=ROWS,CLASS=ROWS (default: auto)",
+    )
+    add("--k-neighbors", type=_at_least(1), metavar="N", help="of each row (default: 5)")
+    add("--seed", type=_at_least(0), default=0, help="of what is drawn (default: 0)")
+    add("--codec", choices=("lz4", "lz4hc", "raw"), default="lz4", help="default: lz4")
+    add("--plot", metavar="FILE", help="rows of each class before and after, as .svg or .html")
+    add("--overwrite", action="store_true", help="replace the destination")
+    add("--json", action="store_true", help="print the classes as JSON")
 
 
 def _add_bench(commands: Any, common: argparse.ArgumentParser) -> None:
