@@ -11,6 +11,7 @@ from fastload.clean.sample import Moments, Sample, quantiles
 from fastload.clean.step import Step, StepReport, Work, add_flags
 from fastload.clean.types import parsed
 from fastload.errors import ArgumentError, DtypeError
+from fastload.ingest.arrow import pa
 
 KINDS = ("null", "NaN", "blank", "text", "number")
 MISSING_TEXTS = ("na", "n/a", "#n/a", "nan", "null", "none", "nil", "?", "-", "--", ".", "missing")
@@ -288,29 +289,35 @@ class FillMissing(Step):
 
     def _apply(self, frame: pl.DataFrame, work: Work) -> pl.DataFrame:
         check_columns(frame, self.values_)
-        fills = [_filled(frame, name, value, work.report) for name, value in self.values_.items()]
+        out = frame.clone()  # shares its columns
+        for name, value in self.values_.items():
+            out.replace_column(frame.columns.index(name), _filled(frame[name], value, work.report))
         for name in self.names(frame) if self.columns is None else self.columns:
             if name not in self.values_ and count_missing(frame[name]):
                 work.report.note(f"{name} had no value in the training data to fill in; it stays as it is")
-        return frame.with_columns(fill for fill in fills if fill is not None)
+        return out
 
 
-def _filled(frame: pl.DataFrame, name: str, value: Any, report: StepReport) -> pl.Expr | None:
-    dtype, column = frame.schema[name], pl.col(name)
+def _filled(column: pl.Series, value: Any, report: StepReport) -> pl.Series:
+    name, dtype = column.name, column.dtype
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if dtype.is_numeric() != is_number:
         raise DtypeError(f"column {name!r} is to be filled with {value!r}, but holds {dtype}; repair its type before")
-    if dtype.is_integer():
-        if float(value).is_integer():
-            value = int(value)
-        else:
-            dtype = pl.Float64  # whether anything is missing or not: the next batch must be of the same type
-            column = column.cast(dtype)
-    count = count_missing(frame[name])
+    if dtype.is_integer() and float(value).is_integer():
+        value = int(value)
+    elif dtype.is_integer():
+        column = column.cast(pl.Float64)  # whether anything is missing or not: the next batch must be of the same type
+    count = count_missing(column)
     report.changed(name, count)
     if not count:
-        return column if dtype != frame.schema[name] else None
-    return column.fill_null(value).fill_nan(value) if dtype.is_float() else column.fill_null(value)
+        return column
+    column = column.fill_nan(None) if dtype.is_float() else column
+    if not (dtype.is_integer() or dtype.is_float()):
+        return column.fill_null(value)
+    try:  # of numbers pyarrow is faster
+        return pl.Series(name, pa.compute.fill_null(column.to_arrow(compat_level=pl.CompatLevel.oldest()), value))
+    except pa.ArrowInvalid:
+        raise DtypeError(f"column {name!r} is to be filled with {value!r}, which {dtype} does not hold") from None
 
 
 class _LearnFill:
@@ -322,7 +329,7 @@ class _LearnFill:
     def add(self, frame: pl.DataFrame) -> None:
         self._names = self._step.names(frame)
         if self._sample is not None:
-            self._sample.add(frame.select(self._names))
+            self._sample.add(frame[self._names])
         elif self._step.strategy == "mean":
             self._moments = self._moments or Moments(self._names)
             self._moments.add(frame)

@@ -159,7 +159,7 @@ class _LearnFences:
     def add(self, frame: pl.DataFrame) -> None:
         self._names = self._step.names(frame)
         if self._sample is not None:
-            self._sample.add(frame.select(self._names))
+            self._sample.add(frame[self._names])
         else:
             self._moments = self._moments or Moments(self._names)
             self._moments.add(frame)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fastload.clean.frames import pl, to_arrow
+from fastload.clean.frames import pl
+from fastload.ingest.arrow import pa
 
 QUARTILES = (0.25, 0.5, 0.75)
 
@@ -66,7 +67,8 @@ class Sample:
 
     def column(self, name: str) -> pl.Series:
         """One column of the rows; the others are not joined for it."""
-        return pl.concat([part[name] for part in self._parts])
+        parts = [part[name] for part in self._parts]
+        return parts[0] if len(parts) == 1 else pl.concat(parts)
 
     def note(self) -> str:
         """What to tell of figures taken from it; nothing where it is whole."""
@@ -81,10 +83,8 @@ def quantiles(column: pl.Series, levels: Sequence[float]) -> list[float] | None:
     >>> quantiles(pl.Series([3, 1, None, 2]), QUARTILES)
     [1.5, 2.0, 2.5]
     """
-    from pyarrow import compute
-
-    values = to_arrow(column.to_frame()).column(0)
-    found = compute.quantile(values, q=list(levels)).to_pylist()
+    values = column.to_arrow(compat_level=pl.CompatLevel.oldest())
+    found = pa.compute.quantile(values, q=list(levels)).to_pylist()
     return None if found[0] is None else found
 
 

@@ -311,6 +311,12 @@ def test_a_median_between_whole_numbers_makes_floats_in_every_batch():
     assert clean.FillMissing("median").fit_transform(pl.DataFrame({"a": [1, 3, None]})).schema["a"] == pl.Int64
 
 
+def test_a_constant_that_the_type_does_not_hold_is_refused():
+    step = clean.FillMissing("constant", value=300, columns=["a"])
+    with pytest.raises(DtypeError, match="which Int8 does not hold"):
+        step.fit_transform(pl.DataFrame({"a": pl.Series([1, None], dtype=pl.Int8)}))
+
+
 def test_a_column_without_values_stays_and_is_told():
     step = clean.FillMissing("mean").fit(
         pl.DataFrame({"a": [None, None], "b": [1.0, None]}, schema={"a": pl.Float64, "b": pl.Float64})
