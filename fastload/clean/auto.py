@@ -34,7 +34,7 @@ def propose_plan(report: QualityReport, looks: Looks | None = None) -> Plan:
     Raises
     ------
     ArgumentError
-        The report is of statistics alone (``check_statistics``), or there is nothing to mend.
+        The report is of statistics alone (``check_statistics``).
 
     Examples
     --------
@@ -67,7 +67,7 @@ def propose_plan(report: QualityReport, looks: Looks | None = None) -> Plan:
     steps += _number_steps(left, report.num_rows)
     steps += _category_steps(left)
     if not steps:
-        raise ArgumentError(f"nothing was found to mend in {report.name}: no plan is needed")
+        steps.append((MarkMissing(), "nothing was found to mend; later data may say that something is missing"))
     return Plan([step for step, _ in steps], [why for _, why in steps])
 
 

@@ -64,6 +64,11 @@ class Against:
     missing_there: list[str]
     drifts: list[Drift]
 
+    @property
+    def not_compared(self) -> list[str]:
+        """Columns of both whose drift is not told: text of more than 1,000 values, other types in both, or nothing in one."""
+        return [name for name in self.compared if name not in {drift.name for drift in self.drifts}]
+
 
 @dataclass(frozen=True)
 class QualityReport:
@@ -510,6 +515,16 @@ def drift_rows(against: Against) -> list[tuple[str, ...]]:
     ]
 
 
+def column_sets(against: Against) -> list[tuple[str, list[str]]]:
+    """Columns that are not in both tables, or whose drift is not told."""
+    sets = (
+        ("only there", against.missing_here),
+        ("only here", against.missing_there),
+        ("drift not told, of more than 1,000 texts or another type there", against.not_compared),
+    )
+    return [(what, names) for what, names in sets if names]
+
+
 def _against_lines(report: QualityReport) -> list[str]:
     against = report.against
     if against is None:
@@ -520,6 +535,6 @@ def _against_lines(report: QualityReport) -> list[str]:
         f"against {against.name}, {against.num_rows:,} rows",
         f"  leaked: {counted(against.leaked, against.num_rows)} of its rows are in {report.name}, too{at}",
     ]
-    for what, names in (("only there", against.missing_here), ("only here", against.missing_there)):
-        lines += [f"  {what}: {', '.join(names)}"] if names else []
+    for what, names in column_sets(against):
+        lines.append(f"  {what}: {', '.join(names)}")
     return lines + [f"  {line}" for line in format_table(DRIFT_HEADER, drift_rows(against), right=(2, 3, 4, 5))]

@@ -13,7 +13,6 @@ from fastload.clean.types import parsed
 from fastload.errors import ArgumentError, DtypeError
 from fastload.ingest.arrow import pa
 
-KINDS = ("null", "NaN", "blank", "text", "number")
 MISSING_TEXTS = ("na", "n/a", "#n/a", "nan", "null", "none", "nil", "?", "-", "--", ".", "missing")
 STRATEGIES = ("median", "mean", "most_frequent", "constant")
 

@@ -7,6 +7,7 @@ from fastload.clean.check import (
     DRIFT_HEADER,
     QualityReport,
     column_rows,
+    column_sets,
     counted,
     drift_rows,
     oddities,
@@ -154,8 +155,7 @@ def _against(report: QualityReport) -> list[Figure | Text | Table]:
             f"{counted(against.leaked, against.num_rows)} of its {against.num_rows:,} rows are in this table, too{at}."
         )
     ]
-    for what, names in (("Only there", against.missing_here), ("Only here", against.missing_there)):
-        parts += [Text(f"{what}: {', '.join(names)}.")] if names else []
+    parts += [Text(f"{what.capitalize()}: {', '.join(names)}.") for what, names in column_sets(against)]
     if against.drifts:
         parts.append(
             Table(

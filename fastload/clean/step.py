@@ -102,7 +102,7 @@ class Work:
             return
         places = found.arg_true()[: EXAMPLES - len(self.report.examples)].to_list()
         if places:
-            numbers = self.rows
+            numbers = self.rows if self._keeps else range(self.first_row, self.first_row + self._num_rows)
             shown = [why or repr(frame[name][place]) for place in places]
             self.report.examples += [(int(numbers[p]), name, text) for p, text in zip(places, shown, strict=True)]
 

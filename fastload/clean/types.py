@@ -17,7 +17,6 @@ TIMES = (
 DATES = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y")
 PARSED = ("int64", "float64", "bool")
 MAX_VALUES = 100_000  # a column with more distinct texts has no categories
-SHOWN = 5
 
 
 def parsed(column: pl.Expr, dtype: str) -> pl.Expr:

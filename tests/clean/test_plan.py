@@ -146,9 +146,11 @@ def test_the_proposed_plan_mends_what_was_found():
     assert "is that a number, or a gap?" in plan.to_toml()
 
 
-def test_a_clean_table_needs_no_plan():
-    with pytest.raises(ArgumentError, match="no plan is needed"):
-        propose_plan(check_quality({"a": np.arange(100.0)}))
+def test_a_clean_table_gets_a_plan_that_changes_nothing():
+    table = {"a": np.arange(100.0)}
+    plan = propose_plan(check_quality(table))
+    assert plan.fit_transform(table)["a"].tolist() == table["a"].tolist()
+    assert "nothing was found to mend" in plan.to_toml()
 
 
 def test_statistics_alone_are_too_little_for_a_plan(tmp_path):

@@ -216,6 +216,7 @@ def test_every_type_of_polars_comes_through_check_and_steps():
     report = clean.check_quality(frame, missing_numbers=[-999], against=frame)
     assert report.column("decimal").missing == {"null": 1, "number": 1}
     assert report.against.leaked == 3
+    assert report.against.not_compared == ["bytes", "list", "struct", "nothing"]
     assert report.constant_columns == ["nothing"]
     plan = clean.Plan(
         [
