@@ -31,6 +31,7 @@ ONLY_IN = {
     "accelerate": {"load"},
     "transformers": {"load"},
     "lightning": set(),
+    "imblearn": set(),
 }
 
 
@@ -88,7 +89,7 @@ def test_importing_the_package_is_light():
     program = (
         "import sys, fastload as fl, fastload.errors, fastload.schema; fl.Field('x', 'int8'); "
         "fl.open; fl.write; fl.Writer; "
-        "heavy = {'torch', 'numba', 'cupy', 'pyarrow', 'PIL', 'pandas', 'polars', 'rich', "
+        "heavy = {'torch', 'numba', 'cupy', 'pyarrow', 'PIL', 'pandas', 'sklearn', 'scipy', 'polars', 'rich', "
         "'accelerate', 'transformers', 'lightning'}; "
         "found = heavy & set(sys.modules); sys.exit(str(found) if found else 0)"
     )

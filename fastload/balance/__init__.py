@@ -3,6 +3,13 @@
 `fit_resample` of an estimator makes another table: rows of large classes are left out, rows of small ones repeated or made anew.
 """
 
+from importlib.util import find_spec
+
+from fastload.errors import MissingExtraError
+
+if find_spec("sklearn") is None:
+    raise MissingExtraError("scikit-learn", extra="balance")
+
 from fastload.balance.adasyn import ADASYN
 from fastload.balance.borderline import BorderlineSMOTE
 from fastload.balance.neighbors import NearestNeighbors

@@ -6,15 +6,8 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from typing import Any, Literal
 
-from fastload.errors import MissingExtraError
-
-try:
-    from sklearn.base import BaseEstimator, OneToOneFeatureMixin
-    from sklearn.utils.validation import check_array, check_consistent_length, validate_data
-except ModuleNotFoundError as error:
-    if error.name is None or not error.name.startswith("sklearn"):
-        raise
-    raise MissingExtraError("scikit-learn", extra="balance") from None
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin
+from sklearn.utils.validation import check_array, check_consistent_length, validate_data
 
 from fastload.balance.labels import Labels
 from fastload.balance.strategy import rows_per_class

@@ -95,7 +95,7 @@ class BorderlineSMOTE(Interpolator):
                     f"no row of class {label!r} is in danger, that is, at least half but not all of its {around.shape[1]} nearest "
                     f"rows are of other classes: the class stays as it is, with {len(rows)} rows; use SMOTE, or other m_neighbors",
                     NothingInDangerWarning,
-                    stacklevel=5,
+                    stacklevel=4,
                 )
                 continue
             self.in_danger_indices[label] = bases = rows[in_danger]

@@ -19,6 +19,8 @@ from fastload.block.threads import default_threads
 from fastload.errors import ArgumentError, TooFewRowsError
 from fastload.kernels import cpu_kernels
 
+DTYPES = tuple(map(np.dtype, "int8 int16 int32 int64 uint8 uint16 uint32 uint64 float32 float64".split()))
+
 
 class Pairs(NamedTuple):
     """New rows of one class: each lies on the way from one row of X to another.
@@ -63,9 +65,6 @@ def with_rows_between(table: Any, pairs: list[Pairs]) -> Any:
 def rows_between(table: np.ndarray, pairs: Pairs) -> np.ndarray:
     """The new rows alone. table : array [rows, columns]."""
     return with_rows_between(table, [pairs])[len(table) :]
-
-
-DTYPES = tuple(map(np.dtype, "int8 int16 int32 int64 uint8 uint16 uint32 uint64 float32 float64".split()))
 
 
 def _sparse_rows_between(table: Any, pairs: Pairs) -> Any:

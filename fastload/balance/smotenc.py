@@ -20,6 +20,7 @@ from fastload.balance.tables import (
     as_numbers_error,
     check_finite,
     check_numbers,
+    frame_of,
     is_frame,
     is_sparse_frame,
     restored,
@@ -122,7 +123,8 @@ class SMOTENC(Sampler):
         made = list(self._new_rows(table, y))
         more = labels.restored(np.concatenate([y, *(np.full(len(m.numbers), m.label, y.dtype) for m in made)]))
         if is_frame(X):
-            return self._put_together_frame(X, made), more
+            new = (self._new_column(X, made, c) if made else X.iloc[:0, c] for c in range(X.shape[1]))
+            return frame_of(X, new), more
         return restored(self._put_together(table.values, made), X), more
 
     def _new_rows(self, table: MixedTable, y: np.ndarray) -> Iterator[NewRows]:
@@ -163,18 +165,15 @@ class SMOTENC(Sampler):
                 out[begin:end, column] = given[donors, column]
         return out
 
-    def _put_together_frame(self, given: Any, made: list[NewRows]) -> Any:
-        """Column by column, in the dtype of each."""
+    def _new_column(self, given: Any, made: list[NewRows], column: int) -> Any:
+        """The new rows of one column of a frame, in its dtype."""
         import pandas as pd
 
-        columns: dict[int, Any] = {}
-        for i, column in enumerate(self.continuous_features_):
-            more = (as_dtype(new.numbers[:, i], given.dtypes.iloc[column]) for new in made)
-            columns[column] = pd.concat([given.iloc[:, column], *more], ignore_index=True)
-        for i, column in enumerate(self.categorical_features_):
-            more = (given.iloc[new.donors[i], column] for new in made)
-            columns[column] = pd.concat([given.iloc[:, column], *more], ignore_index=True)
-        return pd.DataFrame(dict(sorted(columns.items())), copy=False).set_axis(given.columns, axis=1)
+        if column in self.categorical_features_:
+            i = self.categorical_features_.tolist().index(column)
+            return given.iloc[np.concatenate([m.donors[i] for m in made]), column]
+        i = self.continuous_features_.tolist().index(column)
+        return pd.concat([as_dtype(m.numbers[:, i], given.dtypes.iloc[column]) for m in made])
 
     def __sklearn_tags__(self) -> BalanceTags:
         return tags_of(sparse=False, anything=False, sample_indices=False)

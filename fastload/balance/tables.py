@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,10 @@ def rows_of(table: Any, rows: np.ndarray) -> Any:
 
 
 def restored(values: Any, given: Any) -> Any:
-    """An array or a sparse matrix as what `given` was: a list, a frame with the same columns and dtypes, or as it is."""
+    """The rows of `given` and new ones, in its type: a list, a frame with the same columns and dtypes, or as they are.
+
+    values : array or sparse matrix [rows given + new rows, columns]
+    """
     if isinstance(given, list):
         return values.tolist()
     if not is_frame(given):
@@ -37,7 +41,14 @@ def restored(values: Any, given: Any) -> Any:
         return pd.DataFrame.sparse.from_spmatrix(values, columns=given.columns).astype(given.dtypes)
     if all(dtype == values.dtype for dtype in given.dtypes):
         return pd.DataFrame(values, columns=given.columns, copy=False)
-    columns = {i: as_dtype(values[:, i], dtype) for i, dtype in enumerate(given.dtypes)}
+    return frame_of(given, (as_dtype(values[len(given) :, i], dtype) for i, dtype in enumerate(given.dtypes)))
+
+
+def frame_of(given: Any, new: Iterable[Any]) -> Any:
+    """A frame's rows as they are, and after them new ones. new : a Series for each column, in its dtype."""
+    import pandas as pd
+
+    columns = {i: pd.concat([given.iloc[:, i], more], ignore_index=True) for i, more in enumerate(new)}
     return pd.DataFrame(columns, copy=False).set_axis(given.columns, axis=1)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -190,6 +192,14 @@ def test_whole_numbers_that_may_be_missing():
     assert found.dtypes.tolist() == frame.dtypes.tolist()
 
 
+def test_rows_given_stay_exact():
+    """Though numbers like these are no float64."""
+    X, y = clouds()
+    frame = pd.DataFrame({"a": np.arange(len(X)) + (1 << 60) + 1, "b": X[:, 1].astype(np.float32)})
+    found, _ = fl.SMOTE(random_state=0).fit_resample(frame, y)
+    pd.testing.assert_frame_equal(found[: len(X)], frame)
+
+
 def test_random_samplers_take_any_frame():
     X, y = clouds()
     frame = pd.DataFrame({
@@ -299,6 +309,9 @@ def test_nothing_in_danger_is_said():
     X, y = clouds(apart=60.0)
     with pytest.warns(NothingInDangerWarning, match="no row of class 1 is in danger.*stays as it is, with 30 rows"):
         X_more, y_more = fl.BorderlineSMOTE().fit_resample(X, y)
+    with pytest.warns(NothingInDangerWarning) as said:
+        fl.BorderlineSMOTE().fit_resample(X, y)
+    assert said[0].filename == __file__  # not a place inside of fastload
     assert len(X_more) == len(y_more) == len(X)
 
 
@@ -337,3 +350,14 @@ def test_smoothed_rows_keep_float32():
     exact, _ = fl.RandomOverSampler(shrinkage=1.0, random_state=0).fit_resample(X.astype(np.float64), y)
     assert X_more.dtype == np.float32
     np.testing.assert_allclose(X_more, exact, rtol=1e-5, atol=1e-5)
+
+
+def test_without_scikit_learn():
+    """It is an extra: importing fastload does not need it, and a sampler says what to install."""
+    program = (
+        "import sys, importlib.util as u; find = u.find_spec; u.find_spec = lambda n, *a: None if n == 'sklearn' else find(n, *a);"
+        "import fastload as fl\ntry:\n    fl.SMOTE\nexcept ImportError as e:\n    print(e)\nprint('sklearn' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert 'pip install "fastload[balance]"' in done.stdout
+    assert done.stdout.endswith("False\n")

@@ -110,6 +110,14 @@ def test_columns_keep_their_dtypes():
     pd.testing.assert_frame_equal(more[: len(X)], X.reset_index(drop=True))
 
 
+def test_nothing_to_add():
+    X, y = frame(6, np.float32)
+    for table in (X, X.to_numpy(object)):
+        found, labels = fl.SMOTENC([1, 3], sampling_strategy={}).fit_resample(table, y)
+        np.testing.assert_array_equal(np.asarray(found), np.asarray(table))
+        np.testing.assert_array_equal(labels, y)
+
+
 @pytest.mark.parametrize("features", ["colour", 3, [0.5], [True, False], ["taste"], [9], [-6]])
 def test_wrong_columns(features):
     X, y = frame(1)
