@@ -51,7 +51,7 @@ struct Job {
 }  // namespace
 
 TEST(interpolated_rows_are_the_same_in_any_number_of_threads) {
-  const Job job(31, 5, 100'000);
+  const Job job(31, 5, 500'000);
   std::vector<double> expected(job.parts.size() * job.columns + 1, -1);
   interpolate_doubles(job.rows.data(), job.bases.data(), job.neighbors.data(), job.parts.data(),
                       static_cast<int64_t>(job.parts.size()), static_cast<int64_t>(job.columns), expected.data());
@@ -59,7 +59,7 @@ TEST(interpolated_rows_are_the_same_in_any_number_of_threads) {
 }
 
 TEST(rows_larger_than_a_stretch_are_interpolated_one_by_one) {
-  const Job job(3, 200'000, 4);
+  const Job job(3, 700'000, 4);
   CHECK(job.run(3) == job.run(1));
 }
 

@@ -144,25 +144,27 @@ def _by_products(rows: np.ndarray, k: int, queries: np.ndarray, threads: int) ->
         return _by_scikit_learn(rows, k, queries, threads)
     halves = (squares / 2).astype(np.float32)
     num_candidates = min(k + EXTRA, len(rows))
-    scores = np.full((len(queries), num_candidates), -np.inf, np.float32)
-    candidates = np.zeros(scores.shape, np.int64)
+    worst = np.empty(len(queries), np.float32)  # score of a candidate
     distances, indices = np.empty((len(queries), k)), np.empty((len(queries), k), np.int64)
 
     def stretch(first: int) -> None:
         these = slice(first, first + QUERIES)
         some, memory = narrow_queries[these], np.empty(QUERIES * ROWS, np.float32)
+        scores = np.full((len(some), num_candidates), -np.inf, np.float32)
+        candidates = np.zeros(scores.shape, np.int64)
         for begin in range(0, len(rows), ROWS):
             block = narrow[begin : begin + ROWS]
             products = memory[: len(some) * len(block)].reshape(len(some), len(block))
             np.matmul(some, block.T, out=products)
-            kernels.keep_best(products, halves[begin : begin + ROWS], begin, scores[these], candidates[these])
-        kernels.nearest_candidates(rows, queries[these], candidates[these], distances[these], indices[these])
+            kernels.keep_best(products, halves[begin : begin + ROWS], begin, scores, candidates)
+        kernels.nearest_candidates(rows, queries[these], candidates, distances[these], indices[these])
+        worst[these] = scores[:, -1]
 
     with threadpool_limits(1, user_api="blas"):  # each thread has products of its own
         in_threads(stretch, range(0, len(queries), QUERIES), threads)
     np.sqrt(distances, out=distances)
     if num_candidates < len(rows):
-        sure = _is_sure(distances[:, -1], scores[:, -1], np.sqrt(query_squares), np.sqrt(largest), rows.shape[1])
+        sure = _is_sure(distances[:, -1], worst, np.sqrt(query_squares), np.sqrt(largest), rows.shape[1])
         if not sure.all():
             distances[~sure], indices[~sure] = _by_scikit_learn(rows, k, queries[~sure], threads)
     return distances, indices
