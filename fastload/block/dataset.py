@@ -323,13 +323,17 @@ class Dataset(RowAccess):
         index = {name: i for i, name in enumerate(self._manifest.schema.names)}
         return _core.ShardSource(list(self._shards.readers), [index[name] for name in self.schema.names])
 
-    def batches(self, batch_rows: int = 65536, *, num_workers: int = 1) -> Iterator[dict[str, Any]]:
+    def batches(
+        self, batch_rows: int = 65536, *, num_workers: int = 1, memory_bytes: int = 1 << 28
+    ) -> Iterator[dict[str, Any]]:
         """All rows in file order, as columns that ``Writer.append`` takes: the way to copy or export.
+
+        memory_bytes : of decoded blocks; a quarter as much of batches is made ahead.
 
         Yields dicts: arrays; masked arrays for nullable fields; ``Ragged`` for variable fields, string and bytes;
         ``Categorical`` for categories.
         """
-        engine = _core.Engine(self._source(), num_workers, 1 << 28, 64 << 20)
+        engine = _core.Engine(self._source(), num_workers, memory_bytes, memory_bytes // 4)
         epoch = engine.start(batch_rows, False, _core.OrderOptions(), False)
         while (found := epoch.next(engine)) is not None:
             yield {f.name: self._whole_column(f, part) for f, part in zip(self.schema, found[0], strict=True)}

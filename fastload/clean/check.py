@@ -20,7 +20,7 @@ from fastload.clean.missing import MISSING_TEXTS
 from fastload.clean.noise import LabelNoise
 from fastload.clean.profile import ColumnQuality, Looks, Profile
 from fastload.clean.step import DEFAULT_MEMORY_BYTES
-from fastload.clean.streaming import BATCH_SHARE, MIN_MEMORY_BYTES
+from fastload.clean.streaming import usable_bytes
 from fastload.errors import ArgumentError, EmptyError, FastloadError, UnknownFieldError
 from fastload.ingest.summary import format_table
 from fastload.report.numbers import percent_text, significant
@@ -189,8 +189,6 @@ def check_quality(
     (1, {'text': 1}, {'number': 1})
     """
     start_s = time.perf_counter()
-    if memory_bytes < MIN_MEMORY_BYTES:
-        raise ArgumentError(f"memory_bytes must be at least {MIN_MEMORY_BYTES}, got {memory_bytes}")
     looks = Looks(label, rules or {}, missing_texts, missing_numbers, near_decimals)
     source, profile = _profile(table, looks, memory_bytes)
     notes = []
@@ -231,7 +229,7 @@ def check_statistics(dataset: Dataset | str | os.PathLike[str], *, label: str | 
     """
     start_s = time.perf_counter()
     dataset = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
-    source = DatasetSource(dataset, 1)
+    source = DatasetSource(dataset)
     columns: list[ColumnQuality] = []
     for stored in dataset.schema:
         found = dataset.statistics[stored.name]
@@ -283,9 +281,10 @@ def _of_statistics(name: str, dtype: str, found: FieldStatistics, place: int | N
 
 
 def _profile(table: Any, looks: Looks, memory_bytes: int, repair: Any = None) -> tuple[Source, Profile]:
-    source = open_table(table, memory_bytes // (2 * BATCH_SHARE))  # what is looked for is held beside it
+    source = open_table(table)
+    held_bytes = usable_bytes(memory_bytes, source.reader_bytes)
     in_memory = not isinstance(table, (str, os.PathLike, Dataset))
-    profile = Profile(source, looks, None if in_memory else memory_bytes, repair)
+    profile = Profile(source, looks, None if in_memory else held_bytes, repair)
     if not profile.num_rows:
         raise EmptyError(f"a table to check must hold at least one row; {source.name} has none")
     return source, profile
@@ -316,8 +315,7 @@ def _label_quality(profile: Profile, label: str) -> LabelQuality:
 def _compare(profile: Profile, against: Any, looks: Looks, memory_bytes: int) -> Against:
     others = Looks(None, {}, looks.missing_texts, looks.missing_numbers, looks.near_decimals)
     known = profile.repair
-    theirs_source = open_table(against, memory_bytes // (2 * BATCH_SHARE))
-    first = next(theirs_source.batches(), None)
+    first = next(open_table(against).batches(1 << 20), None)
     repair = None
     if first is not None:  # text is read by the types found here: the same cell must mean the same
         repair = type(known)()

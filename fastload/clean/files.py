@@ -23,7 +23,7 @@ from fastload.ingest.summary import Tally
 from fastload.ingest.tabular import reading
 from fastload.schema import Field, Ragged
 
-BATCH_BYTES = 8 << 20
+WRITER_BYTES = 48 << 20  # what making a data set takes beside its rows
 MAX_VECTOR_COLUMNS = 1024  # a vector of more is no row of a table
 
 
@@ -31,18 +31,20 @@ class Source(Protocol):
     """A table that can be read more than once, each time from its first row.
 
     name : what to call it. num_rows : None where that takes reading. is_text : cells come as they are written (CSV).
-    vectors : {vector field: its columns, called "field[0]" and so on}.
+    vectors : {vector field: its columns, called "field[0]" and so on}. reader_bytes : memory that reading takes in any case.
     """
 
     name: str
     num_rows: int | None
     is_text: bool
     vectors: dict[str, list[str]]
+    reader_bytes: int
 
-    def batches(self) -> Iterator[pl.DataFrame]: ...
+    def batches(self, batch_bytes: int) -> Iterator[pl.DataFrame]:
+        """All rows in order, about so many bytes at a time."""
 
 
-def open_table(source: Any, batch_bytes: int = BATCH_BYTES) -> Source:
+def open_table(source: Any) -> Source:
     """A path, a data set or a table in memory as a Source.
 
     Raises
@@ -58,17 +60,17 @@ def open_table(source: Any, batch_bytes: int = BATCH_BYTES) -> Source:
     2
     """
     if isinstance(source, Dataset):
-        return DatasetSource(source, batch_bytes)
+        return DatasetSource(source)
     if not isinstance(source, (str, os.PathLike)):
         return MemorySource(to_frame(source).frame)
     path = Path(source)
     if path.is_dir():
-        return DatasetSource(Dataset(path), batch_bytes)
+        return DatasetSource(Dataset(path))
     if not path.exists():
         raise IngestError("the source must exist; there is no such file", path=path)
     for suffixes, kind in ((CSV, CsvSource), (PARQUET, ParquetSource), (ARROW, ArrowSource)):
         if path.name.lower().endswith(suffixes):
-            return kind(path, batch_bytes)
+            return kind(path)
     known = ", ".join((*CSV, *PARQUET, *ARROW))
     raise IngestError(f"a table to clean must be a fastload data set or a file that ends in one of {known}", path=path)
 
@@ -76,32 +78,33 @@ def open_table(source: Any, batch_bytes: int = BATCH_BYTES) -> Source:
 class MemorySource:
     """A frame, in one batch."""
 
-    name, is_text = "table", False
+    name, is_text, reader_bytes = "table", False, 0
 
     def __init__(self, frame: pl.DataFrame) -> None:
         self._frame, self.num_rows = frame, len(frame)
         self.vectors: dict[str, list[str]] = {}
 
-    def batches(self) -> Iterator[pl.DataFrame]:
+    def batches(self, batch_bytes: int) -> Iterator[pl.DataFrame]:
         yield self._frame
 
 
 class CsvSource:
     """All cells as text, empty ones as null: what a cell means is for the steps to say."""
 
-    is_text = True
+    is_text, reader_bytes = True, 128 << 20
 
-    def __init__(self, path: Path, batch_bytes: int) -> None:
-        self.name, self.num_rows, self._path, self._batch_bytes = str(path), None, path, batch_bytes
+    def __init__(self, path: Path) -> None:
+        self.name, self.num_rows, self._path = str(path), None, path
         self.vectors: dict[str, list[str]] = {}
 
-    def batches(self) -> Iterator[pl.DataFrame]:
+    def batches(self, batch_bytes: int) -> Iterator[pl.DataFrame]:
         wanted: dict[str, str] = {}
         reader = CsvReader([self._path], wanted, null_values=(), max_categories=0)
         wanted.update(dict.fromkeys(reader.names, "string"))
         for chunk in reader.chunks(Decisions(wanted, 0), Tally()):
             columns = {name: _text_series(name, column.data) for name, column in chunk.columns.items()}
-            yield from _sliced(pl.DataFrame(list(columns.values())), self._batch_bytes)
+            yield from _sliced(pl.DataFrame(list(columns.values())), batch_bytes)
+            pa.default_memory_pool().release_unused()  # it would keep several times of what it needs
 
 
 def _text_series(name: str, data: Ragged) -> pl.Series:
@@ -112,37 +115,37 @@ def _text_series(name: str, data: Ragged) -> pl.Series:
 class ParquetSource:
     """Read by polars, slice by slice: pyarrow holds a whole row group several times over."""
 
-    is_text = False
+    is_text, reader_bytes = False, 0
 
-    def __init__(self, path: Path, batch_bytes: int) -> None:
+    def __init__(self, path: Path) -> None:
         from pyarrow import parquet
 
-        self.name, self._path, self._batch_bytes = str(path), path, batch_bytes
+        self.name, self._path = str(path), path
         self.vectors: dict[str, list[str]] = {}
         with reading("Parquet", path, None), parquet.ParquetFile(path) as file:
             self.num_rows = file.metadata.num_rows
             groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
-            row_bytes = max(1, sum(g.total_byte_size for g in groups) // max(1, self.num_rows))
-            self._batch_rows = max(1, batch_bytes // row_bytes)
+            self._row_bytes = max(1, sum(g.total_byte_size for g in groups) // max(1, self.num_rows))
 
-    def batches(self) -> Iterator[pl.DataFrame]:
-        for row in range(0, self.num_rows, self._batch_rows):
+    def batches(self, batch_bytes: int) -> Iterator[pl.DataFrame]:
+        batch_rows = max(1, batch_bytes // self._row_bytes)
+        for row in range(0, self.num_rows, batch_rows):
             try:
-                frame = pl.scan_parquet(self._path, glob=False).slice(row, self._batch_rows).collect()
+                frame = pl.scan_parquet(self._path, glob=False).slice(row, batch_rows).collect()
             except (pl.exceptions.PolarsError, OSError) as error:
                 message = f"the source must be readable Parquet data from here on; polars says: {error}"
                 raise IngestError(message, path=self._path, row=row) from None
-            yield from _sliced(plain(frame), self._batch_bytes)
+            yield from _sliced(plain(frame), batch_bytes)
 
 
 class ArrowSource:
-    is_text = False
+    is_text, reader_bytes = False, 0
 
-    def __init__(self, path: Path, batch_bytes: int) -> None:
-        self.name, self.num_rows, self._path, self._batch_bytes = str(path), None, path, batch_bytes
+    def __init__(self, path: Path) -> None:
+        self.name, self.num_rows, self._path = str(path), None, path
         self.vectors: dict[str, list[str]] = {}
 
-    def batches(self) -> Iterator[pl.DataFrame]:
+    def batches(self, batch_bytes: int) -> Iterator[pl.DataFrame]:
         with reading("Arrow IPC", self._path, None), pa.OSFile(str(self._path)) as file:
             head = file.read(6)
             file.seek(0)
@@ -151,17 +154,20 @@ class ArrowSource:
                 (reader.get_batch(i) for i in range(reader.num_record_batches)) if head == b"ARROW1" else iter(reader)
             )
             for batch in batches:
-                yield from _sliced(from_arrow(batch), self._batch_bytes)
+                yield from _sliced(from_arrow(batch), batch_bytes)
+                pa.default_memory_pool().release_unused()
 
 
 class DatasetSource:
-    """A fastload data set; the entries of a float vector field are columns of their own."""
+    """A fastload data set; the entries of a float vector field are columns of their own.
 
-    is_text = False
+    Its files are mapped: what the system caches of them is not counted as memory taken.
+    """
 
-    def __init__(self, dataset: Dataset, batch_bytes: int) -> None:
+    is_text, reader_bytes = False, 32 << 20
+
+    def __init__(self, dataset: Dataset) -> None:
         self.dataset, self.name, self.num_rows = dataset, str(dataset.path), dataset.num_rows
-        self._batch_bytes = batch_bytes
         self.vectors = {
             field.name: [f"{field.name}[{i}]" for i in range(field.shape[0])]
             for field in dataset.schema
@@ -169,11 +175,13 @@ class DatasetSource:
             if field.shape[0] <= MAX_VECTOR_COLUMNS
         }
 
-    def batches(self) -> Iterator[pl.DataFrame]:
+    def batches(self, batch_bytes: int) -> Iterator[pl.DataFrame]:
         schema = arrow_schema(self.dataset)
         categories = {f.name: self.dataset.categories(f.name) for f in self.dataset.schema if f.categories}
         row_bytes = max(1, self.dataset.raw_bytes // self.dataset.num_rows)
-        for batch in self.dataset.batches(batch_rows=max(1, self._batch_bytes // row_bytes)):
+        batch_rows = max(1, batch_bytes // row_bytes)
+        blocks_bytes = max(4 * batch_bytes, 16 << 20, 4 * self.dataset.raw_bytes // self.dataset.num_blocks)
+        for batch in self.dataset.batches(batch_rows, memory_bytes=blocks_bytes):
             columns: list[pl.Series] = []
             for field, kind in zip(self.dataset.schema, schema, strict=True):
                 data = batch[field.name]
@@ -182,7 +190,7 @@ class DatasetSource:
                 else:
                     array = arrow_array(data, field, categories.get(field.name))
                     columns += from_arrow(pa.table([array], pa.schema([kind]))).get_columns()
-            yield from _sliced(pl.DataFrame(columns), self._batch_bytes)
+            yield from _sliced(pl.DataFrame(columns), batch_bytes)
 
 
 def _sliced(frame: pl.DataFrame, batch_bytes: int) -> Iterator[pl.DataFrame]:
@@ -196,6 +204,11 @@ def _sliced(frame: pl.DataFrame, batch_bytes: int) -> Iterator[pl.DataFrame]:
 
 class Sink(Protocol):
     def write(self, frame: pl.DataFrame) -> None: ...
+
+
+def writer_bytes(path: Path) -> int:
+    """Memory that writing this takes in any case."""
+    return WRITER_BYTES if path.suffix in ("", ".fl") else 0
 
 
 @contextmanager

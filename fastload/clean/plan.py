@@ -69,7 +69,7 @@ class Plan:
     4 rows x 1 columns -> 3 rows x 1 columns
     drop_duplicates: 1 of 4 rows dropped
       row 1: equal to another row
-    fill_missing: 1 cells changed (a 1)
+    fill_missing: 1 cell changed (a 1)
     """
 
     def __init__(self, steps: Iterable[Step], comments: Sequence[str] | None = None) -> None:

@@ -26,6 +26,8 @@ SUSPECT_GAP = 0.5  # of the range of all other values, at least, between these a
 MAX_VALUES = 1000  # categories of a column, or values of a label; a column with more is told by its other figures
 RARE_SHARE = 0.01
 BINS = 30
+BATCH_SHARE = 64  # of the memory limit: what is looked for is held beside the batch
+DEFAULT_BATCH_BYTES = 8 << 20
 HASH_SHARE, SAMPLE_SHARE = 16, 8  # of the memory limit
 
 
@@ -101,6 +103,7 @@ class Profile:
         self, source: Source, looks: Looks, memory_bytes: int | None, repair: RepairTypes | None = None
     ) -> None:
         self._source, self._looks, self._memory_bytes = source, looks, memory_bytes
+        self._batch_bytes = DEFAULT_BATCH_BYTES if memory_bytes is None else memory_bytes // BATCH_SHARE
         self._mark = MarkMissing(texts=looks.missing_texts, numbers=looks.missing_numbers)
         self.num_rows = self.rows_with_missing = self.duplicates = self.near_duplicates = 0
         self.columns: dict[str, ColumnQuality] = {}
@@ -114,7 +117,7 @@ class Profile:
         self._look_at_outliers()
 
     def _text_batches(self) -> Iterator[pl.DataFrame]:
-        for frame in self._source.batches():
+        for frame in self._source.batches(self._batch_bytes):
             names = text_columns(frame)
             if not names:
                 return
@@ -123,7 +126,7 @@ class Profile:
     def batches(self) -> Iterator[tuple[pl.DataFrame, pl.DataFrame, Work]]:
         """Each batch as it is, and with gaps marked and types repaired; and the numbers of its rows, and what did not fit."""
         row = 0
-        for raw in self._source.batches():
+        for raw in self._source.batches(self._batch_bytes):
             work = Work(len(raw), row)
             marked = self._mark.mark(raw, work)
             work.report = StepReport("")

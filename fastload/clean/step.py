@@ -70,7 +70,8 @@ class StepReport:
         if self.cells:
             names = ", ".join(f"{name} {count:,}" for name, count in list(self.cells.items())[:6])
             more = f" and {len(self.cells) - 6} more columns" if len(self.cells) > 6 else ""
-            parts.append(f"{sum(self.cells.values()):,} cells changed ({names}{more})")
+            total = sum(self.cells.values())
+            parts.append(f"{total:,} cell{'' if total == 1 else 's'} changed ({names}{more})")
         for what, columns in (("dropped", self.columns_dropped), ("added", self.columns_added)):
             if columns:
                 parts.append(f"{what} {', '.join(columns)}")

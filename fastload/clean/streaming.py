@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from fastload.clean.files import Sink, Source, open_table, writing
+from fastload.clean.files import Sink, Source, open_table, writer_bytes, writing
 from fastload.clean.frames import pl
 from fastload.clean.missing import MarkMissing
 from fastload.clean.plan import CleanReport, Plan
@@ -58,7 +58,8 @@ def clean_file(
         when it is whole, and not at all if cleaning fails.
     plan : Plan
     memory_bytes : int
-        What reading and cleaning may hold beyond what the interpreter and its libraries do; at least 64 MiB. Medians and fences are
+        What reading and cleaning may hold beyond what the interpreter and its libraries do; at least 64 MiB, 128 MiB more to read
+        a CSV, 32 and 48 MiB more to read and to write a data set (whose mapped files are not counted). Medians and fences are
         exact while an eighth of it holds the columns, and those of a random sample of that size beyond.
     overwrite : bool
 
@@ -80,16 +81,31 @@ def clean_file(
     >>> report.rows_out, (folder / "b.csv").read_text()
     (1, 'x,y\\n1,2\\n')
     """
-    if memory_bytes < MIN_MEMORY_BYTES:
-        raise ArgumentError(f"memory_bytes must be at least {MIN_MEMORY_BYTES}, got {memory_bytes}")
-    opened = open_table(source, memory_bytes // BATCH_SHARE)
+    opened = open_table(source)
+    target = None if destination is None else Path(destination)
+    held_bytes = usable_bytes(memory_bytes, opened.reader_bytes + (0 if target is None else writer_bytes(target)))
     if opened.is_text and not any(isinstance(step, RepairTypes) for step in plan.steps):
         plan.steps[:0] = [MarkMissing(), RepairTypes()]
         plan.comments[:0] = ["", "cells of a CSV are text"]
-    target = None if destination is None else Path(destination)
     writer = nullcontext() if target is None else writing(target, opened.vectors, overwrite=overwrite)
     with writer as sink:
-        return _run(plan, opened, memory_bytes, sink)
+        return _run(plan, opened, held_bytes, sink)
+
+
+def usable_bytes(memory_bytes: int, taken_bytes: int) -> int:
+    """What is left of a memory limit beside what reading and writing take in any case.
+
+    Raises
+    ------
+    ArgumentError
+        Too little to work with.
+    """
+    least = MIN_MEMORY_BYTES + taken_bytes
+    if memory_bytes < least:
+        raise ArgumentError(
+            f"memory_bytes must be at least {least} ({least >> 20} MiB) for these files, got {memory_bytes}"
+        )
+    return memory_bytes - taken_bytes
 
 
 def _run(plan: Plan, source: Source, memory_bytes: int, sink: Sink | None) -> CleanReport:
@@ -98,13 +114,13 @@ def _run(plan: Plan, source: Source, memory_bytes: int, sink: Sink | None) -> Cl
         before = list(zip(plan.steps[:place], surveys, strict=True))
         held_bytes = memory_bytes // HELD_SHARE
         if step.learns and not step.is_fitted:
-            collect(step._learn(held_bytes), _checked(step, cleaned(source, before)))
+            collect(step._learn(held_bytes), _checked(step, cleaned(source, before, memory_bytes)))
         surveys.append(step._survey(held_bytes) if step.surveys else None)
         if step.surveys:
-            collect(surveys[-1], _checked(step, cleaned(source, before)))
+            collect(surveys[-1], _checked(step, cleaned(source, before, memory_bytes)))
     reports = [StepReport(step.kind()) for step in plan.steps]
     rows_in = rows_out = columns_in = columns_out = 0
-    for given, frame in _passing(source, list(zip(plan.steps, surveys, strict=True)), reports):
+    for given, frame in _passing(source, list(zip(plan.steps, surveys, strict=True)), reports, memory_bytes):
         rows_in, rows_out = rows_in + given[0], rows_out + len(frame)
         columns_in, columns_out = given[1], frame.width
         if sink is not None and len(frame):
@@ -124,10 +140,10 @@ def _checked(step: Step, frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFram
     return chain([first], frames)
 
 
-def cleaned(source: Source, steps: list[tuple[Step, Collector | None]]) -> Iterator[pl.DataFrame]:
+def cleaned(source: Source, steps: list[tuple[Step, Collector | None]], memory_bytes: int) -> Iterator[pl.DataFrame]:
     """The table as these steps, each with its finished survey, leave it; batches without rows are left out."""
     reports = [StepReport(step.kind()) for step, _ in steps]
-    for _, frame in _passing(source, steps, reports):
+    for _, frame in _passing(source, steps, reports, memory_bytes):
         if len(frame):
             yield frame
     for report in reports:
@@ -135,11 +151,11 @@ def cleaned(source: Source, steps: list[tuple[Step, Collector | None]]) -> Itera
 
 
 def _passing(
-    source: Source, steps: list[tuple[Step, Collector | None]], reports: list[StepReport]
+    source: Source, steps: list[tuple[Step, Collector | None]], reports: list[StepReport], memory_bytes: int
 ) -> Iterator[tuple[tuple[int, int], pl.DataFrame]]:
     applies = [step.begin(survey) for step, survey in steps]
     row = 0
-    for frame in source.batches():
+    for frame in source.batches(memory_bytes // BATCH_SHARE):
         given, work = frame.shape, Work(len(frame), row)
         row += given[0]
         for (step, _), apply, report in zip(steps, applies, reports, strict=True):

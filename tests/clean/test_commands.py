@@ -150,7 +150,7 @@ def test_convert_check_compares_the_parts(table, tmp_path, capsys):
         (["check", "TABLE", "--fail-on", "missing:gone>0"], 1, "no column 'gone'"),
         (["check", "TABLE", "--fail-on", "duplicates:age>0"], 2, "not of a column"),
         (["check", "TABLE", "--fail-on", "label_noise>0"], 2, "--label"),
-        (["check", "TABLE", "--memory-limit", "1MB"], 2, "at least 67108864"),
+        (["check", "TABLE", "--memory-limit", "1MB"], 2, "at least 201326592 (192 MiB)"),
         (["check", "TABLE", "--range", "gone=0..1"], 1, "no column 'gone'"),
         (["clean", "TABLE", "out.csv"], 2, "--plan FILE, or --auto"),
         (["clean", "TABLE", "out.csv", "--plan", "p", "--auto"], 2, "--plan FILE, or --auto"),
