@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy import sparse
 from sklearn import neighbors as sklearn_neighbors
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_array, check_is_fitted
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from fastload.block.threads import default_threads
 from fastload.errors import TooFewRowsError
@@ -160,7 +161,7 @@ def _by_products(rows: np.ndarray, k: int, queries: np.ndarray, threads: int) ->
         kernels.nearest_candidates(rows, queries[these], candidates, distances[these], indices[these])
         worst[these] = scores[:, -1]
 
-    with threadpool_limits(1, user_api="blas"):  # each thread has products of its own
+    with _libraries().limit(limits=1, user_api="blas"):  # each thread has products of its own
         in_threads(stretch, range(0, len(queries), QUERIES), threads)
     np.sqrt(distances, out=distances)
     if num_candidates < len(rows):
@@ -168,6 +169,12 @@ def _by_products(rows: np.ndarray, k: int, queries: np.ndarray, threads: int) ->
         if not sure.all():
             distances[~sure], indices[~sure] = _by_scikit_learn(rows, k, queries[~sure], threads)
     return distances, indices
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """Those loaded at first use, NumPy's BLAS among them: to look for them takes milliseconds."""
+    return ThreadpoolController()
 
 
 def _is_sure(
