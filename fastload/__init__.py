@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from fastload.plan.buckets import LengthBuckets
     from fastload.plan.samplers import WeightedSampler
     from fastload.schema import Categorical, Field, Ragged, Schema
+    from fastload.synth import FGSM, PGD
     from fastload.transform import (
         Cast,
         Clip,
@@ -60,6 +61,7 @@ _PUBLIC = {
     "Compose": ("fastload.transform", "Compose"),
     "DataLoader": ("fastload.load.dataloader", "DataLoader"),
     "Dataset": ("fastload.block.dataset", "Dataset"),
+    "FGSM": ("fastload.synth", "FGSM"),
     "Field": ("fastload.schema", "Field"),
     "Impute": ("fastload.transform", "Impute"),
     "IterableDataset": ("fastload.load.iterable", "IterableDataset"),
@@ -68,6 +70,7 @@ _PUBLIC = {
     "Normalize": ("fastload.transform", "Normalize"),
     "OneHot": ("fastload.transform", "OneHot"),
     "Ordinal": ("fastload.transform", "Ordinal"),
+    "PGD": ("fastload.synth", "PGD"),
     "Packing": ("fastload.load.packing", "Packing"),
     "Padding": ("fastload.block.padding", "Padding"),
     "Ragged": ("fastload.schema", "Ragged"),
