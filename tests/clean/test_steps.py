@@ -34,6 +34,20 @@ COLUMNS = st.integers(1, 40).flatmap(
 quick = settings(max_examples=60, deadline=None)
 
 
+@pytest.fixture
+def table():
+    """A small table of numbers, text and truth values, without defects."""
+    random = np.random.default_rng(1)
+    return pl.DataFrame(
+        {
+            "a": random.normal(10, 2, 200),
+            "n": random.integers(0, 50, 200),
+            "word": random.choice(["x", "y", "z"], 200),
+            "yes": random.random(200) < 0.5,
+        }
+    )
+
+
 def frames(columns):
     """The same table in polars and in pandas (where None and NaN are one)."""
     frame = pl.DataFrame(columns, schema={"a": pl.Float64, "b": pl.Float64, "t": pl.String})
