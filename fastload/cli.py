@@ -160,7 +160,11 @@ def _check(options: argparse.Namespace) -> int:
         report = check_statistics(options.table, label=options.label)
     else:
         report = check_quality(
-            options.table, against=options.against, label=options.label, memory_bytes=options.memory_limit, **_looks(options)
+            options.table,
+            against=options.against,
+            label=options.label,
+            memory_bytes=options.memory_limit,
+            **_looks(options),
         )
     if options.json == "-":
         _print_json(report.to_json())
@@ -195,7 +199,9 @@ def _clean(options: argparse.Namespace) -> int:
     if options.destination is None and not options.dry_run:
         raise ArgumentError("say where to write what is cleaned, or give --dry-run to see what would be done")
     if options.plan is not None and (options.rules or options.missing_numbers):
-        raise ArgumentError("--range, --allowed and --missing-numbers are for --auto; with --plan, write them into the plan")
+        raise ArgumentError(
+            "--range, --allowed and --missing-numbers are for --auto; with --plan, write them into the plan"
+        )
     if options.write_plan and os.path.exists(options.write_plan) and not options.overwrite:
         raise ExistsError(f"{options.write_plan} exists; choose another file or give --overwrite")
     plan = Plan.load(options.plan) if options.plan is not None else _proposed(options)
@@ -284,7 +290,9 @@ def _strategy_of(source: Dataset, options: argparse.Namespace) -> Any:
     try:
         return {names.get(n.lower(), None) if names else int(n): rows for n, rows in options.sampling_strategy.items()}
     except ValueError:
-        raise ArgumentError(f"--sampling-strategy must name classes of {options.label!r}, which are whole numbers") from None
+        raise ArgumentError(
+            f"--sampling-strategy must name classes of {options.label!r}, which are whole numbers"
+        ) from None
 
 
 def _bench(options: argparse.Namespace) -> int:
@@ -674,7 +682,11 @@ def _add_convert(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     add("--json", action="store_true", help="print the summary as JSON")
     add("--quiet", action="store_true", help="no progress bar")
-    add("--check", action="store_true", help="a quality report of what was written; of the first part against the second")
+    add(
+        "--check",
+        action="store_true",
+        help="a quality report of what was written; of the first part against the second",
+    )
 
     add = command.add_argument_group("what is read").add_argument
     add("--columns", type=_listed, metavar="A,B,C", help="read only these")

@@ -1,6 +1,7 @@
 #include "synthesis.h"
 
 #include <algorithm>
+#include <string>
 #include <utility>
 
 #include "errors.h"
@@ -21,12 +22,17 @@ uint64_t below(uint64_t word, uint64_t count) { return ((word >> 32) * count) >>
 Synthesis::Synthesis(uint64_t first_row, std::vector<Class> classes, const int32_t* neighbors, uint32_t k,
                      std::vector<Field> fields)
     : first_row_(first_row), classes_(std::move(classes)), neighbors_(neighbors), k_(k), fields_(std::move(fields)) {
-  uint64_t end = 0;
+  uint64_t end = 0, bases = 0;
   for (const Class& one : classes_) {
     if (one.bases == 0 || one.bases > UINT32_MAX)
       fail(Cause::argument, "a class needs 1 to 2^32 - 1 rows to make others of, not " + std::to_string(one.bases));
     ends_.push_back(end += one.rows);
+    bases = std::max(bases, one.first_base + one.bases);
   }
+  for (uint64_t i = 0; i < bases * k_; ++i)
+    if (neighbors_[i] < 0 || static_cast<uint64_t>(neighbors_[i]) >= bases)
+      fail(Cause::row_index, "neighbour " + std::to_string(neighbors_[i]) + " is not one of " + std::to_string(bases) +
+                                 " rows to make others of");
 }
 
 Parents Synthesis::parents(uint64_t row, uint64_t key) const {

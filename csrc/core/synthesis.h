@@ -30,8 +30,8 @@ class Synthesis {
     InterpolateFunction function;
   };
 
-  // first_row : the number of the first row that is made. neighbors : [bases of all classes, k], kept alive by the
-  // caller; k = 0: rows are their bases over again.
+  // first_row : the number of the first row that is made. neighbors : [bases of all classes, k], places among them,
+  // kept alive by the caller; k = 0: rows are their bases over again. Throws where one is no such place.
   Synthesis(uint64_t first_row, std::vector<Class> classes, const int32_t* neighbors, uint32_t k,
             std::vector<Field> fields);
 

@@ -137,6 +137,8 @@ TEST(without_neighbours_rows_are_their_bases_over_again) {
   const Made made({{40, 3, 2}}, 0);
   for (const auto& [number, value] : values_of_epoch(made, 2, 1 << 20, true))
     if (number >= 1000) CHECK(value == 5000000 || value == 5001000);
+  const int32_t beyond[] = {1, 2};
+  CHECK_ERROR(Cause::row_index, ({"neighbour 2", "2 rows"}), Synthesis(9, {{5, 0, 2}}, beyond, 1, {}));
   CHECK_ERROR(Cause::argument, ({"a class needs"}), Synthesis(1, {{5, 0, 0}}, nullptr, 0, {}));
 }
 

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader as TorchDataLoader
 from fastload.block.padding import Entry, Padding, masked_fields, padding_entries
 from fastload.block.threads import default_threads
 from fastload.errors import ArgumentError, StateError
-from fastload.load.assemble import REPEATED, SEEDS, Assembler
+from fastload.load.assemble import MADE, REPEATED, SEEDS, Assembler
 from fastload.load.asynchronous import AsyncBatches
 from fastload.load.audit import Audit
 from fastload.load.balancing import balanced, check_alone, class_balanced
@@ -101,7 +101,8 @@ class DataLoader(TorchDataLoader[_T_co]):
         equally likely. ``{"label": fastload.SMOTE()}``, ``SMOTENC`` or ``RandomOverSampler``: an epoch is all rows once, and as
         many more of the rarer classes as the sampler's `sampling_strategy` says, which are made for their batch, of (seed, epoch,
         row), and stored nowhere; what they are made of takes part of `memory_bytes`. The table of neighbours is kept in the
-        folder of the data set. The sampler's `random_state` is not used: `seed` says it.
+        folder of the data set. ``SMOTENC("auto")`` takes categories, text and truth values for categorical. The sampler's
+        `random_state` is not used: `seed` says it.
     sample_seeds : bool, keyword only
         Adds ``batch["sample_seed"]``, int64, a number for each row that is a function of (seed, epoch, row) and of nothing
         else: what is drawn from it is the same for any number of threads, ranks and batches.
@@ -278,7 +279,7 @@ class DataLoader(TorchDataLoader[_T_co]):
             raise ArgumentError("transform and packing exclude each other")
         if self.sample_seeds and (as_tuple or not self._serving.deals):
             raise ArgumentError("sample_seeds need rows that are dicts, in an order that fastload makes")
-        added = [SEEDS] * self.sample_seeds + [REPEATED] * self._marks_repeated()
+        added = [SEEDS] * self._gives_seeds() + [REPEATED] * self._marks_repeated() + [*MADE] * bool(self._bases)
         for name in added:
             if name in schema.names:
                 raise ArgumentError(

@@ -86,6 +86,8 @@ class CudaMover:
         places: torch.Tensor,
         values: torch.Tensor,
     ) -> None:
+        if not len(places):
+            return
         with torch.cuda.stream(self.stream):
             made = cuda_kernels().interpolate(
                 bases, base, neighbor, part.to(bases.dtype), stream=self.stream.cuda_stream

@@ -142,7 +142,11 @@ def _read(path: Path, mixture: Mixture, bases: np.ndarray) -> NeighborTable | No
     except (FastloadError, KeyError) as error:
         logger.warning("%s cannot be used and is made anew: %s", path, error)
         return None
-    return table if np.array_equal(found["row"], bases) else None
+    places = [table.neighbors, *votes.values()]
+    fits = table.neighbors.shape == (len(bases), mixture.k_neighbors) and all(
+        ((place >= 0) & (place < len(bases))).all() for place in places
+    )
+    return table if fits and np.array_equal(found["row"], bases) else None
 
 
 def _keep(path: Path, mixture: Mixture, bases: np.ndarray, table: NeighborTable) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 NORMS = ("inf", "2")
 
 
-class Attack:
+class Attack(ABC):
     """What FGSM and PGD have in common. Subclasses say in `_moved` how inputs are moved.
 
     The model is in evaluation mode while it is attacked, and afterwards as it was; its parameters get no gradients.
@@ -82,8 +83,9 @@ class Attack:
 
         return moved
 
+    @abstractmethod
     def _moved(self, x: Tensor, y: Tensor) -> Tensor:
-        raise NotImplementedError
+        """Each row moved; `x` has no gradient, and there is at least one row."""
 
     def _ascent(self, x: Tensor, y: Tensor) -> Tensor:
         """For each row, the direction within the unit ball in which the loss rises most."""

@@ -296,6 +296,17 @@ def test_a_damaged_table_is_made_anew(dataset, monkeypatch, caplog):
     assert len(calls) == 1
 
 
+def test_a_table_that_does_not_fit_is_made_anew(dataset, monkeypatch):
+    loader_of(dataset)
+    (path,) = dataset.path.glob("neighbors-*.fl")
+    found = fl.open(path)[:]
+    found["neighbors"][3, 1] = RARE
+    fl.write(path, found, overwrite=True)
+    calls = made_tables(monkeypatch)
+    loader_of(dataset)
+    assert len(calls) == 1
+
+
 def test_a_folder_that_cannot_be_written_to_is_no_obstacle(dataset, monkeypatch):
     def refused(*args, **options):
         raise PermissionError("read-only")
