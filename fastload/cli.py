@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from fastload.schema import Field
 
 OK, DATA_PROBLEM, USAGE, INTERRUPTED = 0, 1, 2, 130
+NEAR_DECIMALS = 3
+TRUTHS = {"false": False, "true": True}
 MAX_SHOWN = 16  # columns of a vector field, or classes, listed one by one by `info`
 
 
@@ -154,7 +156,13 @@ def _check(options: argparse.Namespace) -> int:
 
     conditions = [Condition.parse(text) for text in options.fail_on]
     if options.quick:
-        for given, name in ((options.against, "--against"), (options.rules, "--range and --allowed")):
+        asked = {
+            "--against": options.against,
+            "--range and --allowed": options.rules,
+            "--missing-numbers": options.missing_numbers,
+            "--near-decimals": options.near_decimals != NEAR_DECIMALS,
+        }
+        for name, given in asked.items():
             if given:
                 raise ArgumentError(f"{name} needs the rows, and --quick reads none: leave one of them out")
         report = check_statistics(options.table, label=options.label)
@@ -198,9 +206,11 @@ def _clean(options: argparse.Namespace) -> int:
         raise ArgumentError("say which steps to take: --plan FILE, or --auto for those that a check proposes")
     if options.destination is None and not options.dry_run:
         raise ArgumentError("say where to write what is cleaned, or give --dry-run to see what would be done")
-    if options.plan is not None and (options.rules or options.missing_numbers):
+    looks = options.rules or options.missing_numbers or options.label or options.near_decimals != NEAR_DECIMALS
+    if options.plan is not None and looks:
         raise ArgumentError(
-            "--range, --allowed and --missing-numbers are for --auto; with --plan, write them into the plan"
+            "--range, --allowed, --missing-numbers, --label and --near-decimals are for --auto; with --plan, write what they ask "
+            "for into the plan"
         )
     if options.write_plan and os.path.exists(options.write_plan) and not options.overwrite:
         raise ExistsError(f"{options.write_plan} exists; choose another file or give --overwrite")
@@ -273,8 +283,7 @@ def _balance_lines(label: str, before: Mapping[str, int], after: Mapping[str, in
     total_before, total_after = sum(before.values()), sum(after.values())
     rows = [
         (name, f"{was:,}", percent_text(was / total_before), f"{now:,}", percent_text(now / total_after))
-        for name, was in before.items()
-        for now in (after.get(name, 0),)
+        for name, was, now in ((name, was, after.get(name, 0)) for name, was in before.items())
     ]
     return format_table((label, "before", "share", "after", "share"), rows, right=(1, 2, 3, 4))
 
@@ -286,12 +295,13 @@ def _strategy_of(source: Dataset, options: argparse.Namespace) -> Any:
     field = source.schema[options.label]
     if field.categories or field.is_text:
         return options.sampling_strategy
-    names = {"false": False, "true": True} if field.dtype == "bool" else {}
+    is_bool = field.dtype == "bool"
     try:
-        return {names.get(n.lower(), None) if names else int(n): rows for n, rows in options.sampling_strategy.items()}
-    except ValueError:
+        return {TRUTHS[n.lower()] if is_bool else int(n): rows for n, rows in options.sampling_strategy.items()}
+    except (ValueError, KeyError):
         raise ArgumentError(
-            f"--sampling-strategy must name classes of {options.label!r}, which are whole numbers"
+            f"--sampling-strategy must name classes of {options.label!r}, which are "
+            f"{'true and false' if is_bool else 'whole numbers'}; got {', '.join(options.sampling_strategy)}"
         ) from None
 
 
@@ -853,9 +863,9 @@ def _add_looks(command: argparse.ArgumentParser) -> None:
     add(
         "--near-decimals",
         type=int,
-        default=3,
+        default=NEAR_DECIMALS,
         metavar="N",
-        help="near duplicates are equal when floats are rounded to so many decimals (default: 3)",
+        help=f"near duplicates are equal when floats are rounded to so many decimals (default: {NEAR_DECIMALS})",
     )
     add("--memory-limit", type=_bytes, default=1 << 30, metavar="SIZE", help="such as 512MB (default: 1GiB)")
 
