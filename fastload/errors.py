@@ -157,7 +157,7 @@ class TooFewRowsError(FastloadError, ValueError):
 
 
 class NotFiniteError(FastloadError, ValueError):
-    """A NaN or an infinity where distances between rows are needed."""
+    """A NaN or an infinity where what is computed needs finite numbers: distances between rows, gradients."""
 
 
 class NotNumbersError(FastloadError, ValueError):

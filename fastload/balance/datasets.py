@@ -17,6 +17,7 @@ from fastload.balance.over import RandomOverSampler
 from fastload.balance.smote import SMOTE
 from fastload.balance.smotenc import SMOTENC
 from fastload.balance.under import RandomUnderSampler
+from fastload.block.columns import taken_runs
 from fastload.block.dataset import Dataset, open_dataset
 from fastload.block.writer import Writer
 from fastload.errors import ArgumentError, NotNumbersError
@@ -207,7 +208,5 @@ def taken(column: Any, rows: np.ndarray) -> Any:
         return Categorical(column.codes[rows], column.categories, valid)
     if not isinstance(column, Ragged):
         return column[rows]
-    lengths = np.diff(column.offsets)[rows]
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    places = np.repeat(column.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
-    return Ragged(offsets, column.values[places], None if column.valid is None else column.valid[rows])
+    values, offsets = taken_runs(column.values, column.offsets, rows)
+    return Ragged(offsets, values, None if column.valid is None else column.valid[rows])

@@ -38,6 +38,19 @@ def from_spec(spec: _core.FieldSpec) -> Field:
     return Field(spec.name, DTYPES[spec.dtype], tuple(spec.shape), spec.variable, spec.nullable, spec.categories)
 
 
+def taken_runs(values: np.ndarray, offsets: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Some rows of unequal length, as values and offsets.
+
+    >>> values, offsets = taken_runs(np.arange(6), np.array([0, 2, 3, 6]), np.array([2, 0]))
+    >>> values.tolist(), offsets.tolist()
+    ([3, 4, 5, 0, 1], [0, 3, 5])
+    """
+    lengths = np.diff(offsets)[rows]
+    ends = np.concatenate([[0], np.cumsum(lengths)])
+    places = np.repeat(offsets[rows] - ends[:-1], lengths) + np.arange(ends[-1])
+    return values[places], ends
+
+
 def to_column(field: Field, data: Any) -> Column:
     """Check `data` against `field` and lay it out.
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastload import _core
-from fastload.block.columns import to_spec
+from fastload.block.columns import taken_runs, to_spec
 from fastload.block.dataset import RowAccess
 from fastload.errors import ArgumentError, DtypeError, UnknownFieldError
 from fastload.kernels import cpu_kernels
@@ -339,7 +339,5 @@ def _taken(part: tuple[Any, Any, Any, Any], rows: np.ndarray) -> tuple[Any, Any,
     valid = None if valid is None else valid[rows]
     if offsets is None:
         return np.ascontiguousarray(values[rows]), None, None, valid
-    lengths = np.diff(offsets)[rows]
-    ends = np.cumsum(lengths)
-    places = np.arange(ends[-1] if len(ends) else 0) + np.repeat(offsets[rows] - (ends - lengths), lengths)
-    return values[places], None, np.concatenate([[0], ends]), valid
+    values, offsets = taken_runs(values, offsets, rows)
+    return values, None, offsets, valid
