@@ -172,6 +172,22 @@ class NothingInDangerWarning(UserWarning):
     """No row of a class lies at the border to another one: BorderlineSMOTE added none to it."""
 
 
+class DivergedError(FastloadError, ArithmeticError):
+    """Training gave a loss that is no finite number."""
+
+
+class UnknownCategoryError(FastloadError, ValueError):
+    """A value that was not among those a model was trained on."""
+
+
+class ConditionError(FastloadError, ValueError):
+    """A condition that no row can meet."""
+
+
+class UnfaithfulError(FastloadError, ValueError):
+    """Synthetic data are too unlike the real ones, or too near to them; the message names each measure that failed."""
+
+
 # --- what is wrong with the place ----------------------------------------------------------------
 
 
