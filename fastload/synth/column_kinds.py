@@ -1,0 +1,112 @@
+"""What a kind of column is: a way between the cells of one column and their codes. What kinds share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastload.clean.frames import pl
+from fastload.errors import DtypeError, NotFiniteError
+
+PARAMETERS = ("time_unit", "time_zone", "precision", "scale")  # of data types
+
+
+class Kind(ABC):
+    """The way between the cells of one column and their codes.
+
+    dtype : of the column. sizes : of each of its code columns, mostly one; codes are 0 .. size - 1.
+    """
+
+    dtype: pl.DataType
+    sizes: tuple[int, ...]
+
+    @abstractmethod
+    def encode(self, column: pl.Series) -> Sequence[np.ndarray]:
+        """Codes [rows] for each code column.
+
+        Raises
+        ------
+        UnknownCategoryError, NotFiniteError, DtypeError
+        """
+
+    @abstractmethod
+    def decode(self, codes: np.ndarray, random: np.random.Generator) -> pl.Series:
+        """Codes [rows, code columns] as cells [rows] of `dtype`."""
+
+    @abstractmethod
+    def narrowed(self, condition: Any) -> tuple[Kind, np.ndarray]:
+        """The same codes, decoded to values that meet a condition; and the share of each code's values that do, float64 [*sizes].
+
+        condition : see `fastload.synth.conditions`.
+
+        Raises
+        ------
+        ArgumentError
+        """
+
+    @abstractmethod
+    def held(self) -> str:
+        """The values that there are, in words."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """Plain values and arrays, for `from_state`; its `kind` says of which class."""
+
+
+def is_ordered(dtype: pl.DataType) -> bool:
+    """Numbers and times: what there are ranges of."""
+    return dtype.is_numeric() or dtype.is_temporal()
+
+
+def without_nan(column: pl.Series) -> pl.Series:
+    return column.fill_nan(None) if column.dtype.is_float() else column
+
+
+def counted(column: pl.Series) -> tuple[pl.Series, np.ndarray]:
+    """The distinct values, ascending, and how often each is there, int64; missing ones are not counted."""
+    found = without_nan(column).drop_nulls().value_counts(name=f"{column.name} count").sort(column.name)
+    return found[column.name], found[f"{column.name} count"].to_numpy().astype(np.int64)
+
+
+def as_numbers(column: pl.Series) -> np.ndarray:
+    """int64, uint64 or float64 [rows] of numbers and times, none of them missing."""
+    if column.dtype.is_decimal():
+        return column.cast(pl.Float64).to_numpy()
+    values = column.to_physical().to_numpy()
+    wide = {"f": np.float64, "i": np.int64, "u": np.uint64 if values.dtype == np.uint64 else np.int64}
+    return values.astype(wide[values.dtype.kind], copy=False)
+
+
+def check_finite(name: str, values: np.ndarray) -> None:
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        row = int(np.isfinite(values).argmin())
+        raise NotFiniteError(
+            f"column {name!r} must hold finite numbers, it holds {values[row]}: mark them as missing (MarkMissing(infinite=True))"
+        )
+
+
+def cast(column: pl.Series, dtype: pl.DataType) -> pl.Series:
+    if column.dtype == dtype:
+        return column
+    try:
+        return column.cast(dtype)
+    except pl.exceptions.PolarsError:
+        raise DtypeError(f"column {column.name!r} must hold {dtype} as in training, it holds {column.dtype}") from None
+
+
+def state_of_dtype(dtype: pl.DataType) -> dict[str, Any]:
+    """Its name and parameters.
+
+    >>> state_of_dtype(pl.Datetime("us"))
+    {'name': 'Datetime', 'time_unit': 'us', 'time_zone': None}
+    """
+    return {"name": str(dtype.base_type())} | {key: getattr(dtype, key) for key in PARAMETERS if hasattr(dtype, key)}
+
+
+def dtype_of_state(state: dict[str, Any]) -> pl.DataType:
+    parameters = {key: state[key] for key in PARAMETERS if key in state}
+    kind = getattr(pl, state["name"])
+    return kind(**parameters) if parameters else kind

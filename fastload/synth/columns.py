@@ -1,0 +1,290 @@
+"""Tables as codes, and back: each cell becomes one small integer, which is all that the models of tables read and write."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from itertools import accumulate, pairwise
+from typing import Any
+
+import numpy as np
+
+from fastload.clean.frames import check_columns, pl, to_frame
+from fastload.clean.missing import count_missing
+from fastload.errors import ArgumentError, ConditionError, DtypeError, EmptyError
+from fastload.synth.categories import Categories
+from fastload.synth.column_kinds import Kind, is_ordered
+from fastload.synth.numbers import Numbers
+
+MISSING = ("error", "keep")
+KINDS = {"categories": Categories, "numbers": Numbers}
+
+
+class Columns:
+    """A reversible map between a table and codes, int32 [rows, code columns]. Made by `Columns.fit`.
+
+    Numbers and times
+        A code for each of about `bins` quantile bins; a number that would fill a bin has one of its own. A code is decoded to a
+        number drawn from those seen in the bin, as often as seen, where the column has at most 4096 distinct ones; else to one
+        drawn between eighths of the bin, rounded to the decimals (floats) or the step (integers, times) of the data. No number
+        leaves the range seen.
+    Text, truth values, numbers named in `discrete`, integers of few values
+        A code for each value, the most frequent one first. A column of more than `max_categories` values has two code columns,
+        "name:high" and "name:low", of about the square root of as many codes.
+    Missing values
+        A code of their own, where `missing` is "keep"; decoded to null.
+
+    So values of the training data come back, though not its rows: leave out columns whose single values must not be seen again,
+    such as names.
+
+    Attributes
+    ----------
+    names : list of str
+        Of the code columns.
+    sizes : list of int
+        Of the code columns: their codes are 0 .. size - 1.
+    groups : {column of the table: range of its code columns}
+    """
+
+    def __init__(self, kinds: Mapping[str, Kind]) -> None:
+        self._kinds = dict(kinds)
+        self.sizes = [size for kind in self._kinds.values() for size in kind.sizes]
+        self.names = [
+            name if len(kind.sizes) == 1 else f"{name}:{digit}"
+            for name, kind in self._kinds.items()
+            for digit in ("high", "low")[: len(kind.sizes)]
+        ]
+        ends = list(accumulate((len(kind.sizes) for kind in self._kinds.values()), initial=0))
+        self.groups = {name: range(*span) for name, span in zip(self._kinds, pairwise(ends), strict=True)}
+        if len(set(self.names)) < len(self.names):
+            raise ArgumentError(
+                "a column must not be named as a code column of another: rename those that end in ':high' or ':low'"
+            )
+
+    @classmethod
+    def fit(
+        cls,
+        table: Any,
+        *,
+        bins: int = 24,
+        max_categories: int = 256,
+        discrete: Iterable[str] = (),
+        missing: str = "error",
+    ) -> Columns:
+        """Learns the columns of a table.
+
+        Parameters
+        ----------
+        table : table
+            As `fastload.clean` takes it: a polars or pandas frame, a pyarrow Table, a dict of arrays, an array [rows, columns].
+        bins : int
+            About how many codes a column of numbers has. One of at most that many distinct numbers has a code for each; if they
+            are integers, and each was seen ten times on average (or there are two), they are categories: a new one is refused.
+        max_categories : int
+            A column of more values has two code columns. 256 leaves most columns whole, and what a model keeps for each small.
+        discrete : iterable of str
+            Columns of numbers or times whose values are categories, however many.
+        missing : "error" or "keep"
+
+        Raises
+        ------
+        ArgumentError
+            Values are missing and `missing` is not "keep", or an argument has no meaning.
+        EmptyError, UnknownFieldError, NotFiniteError
+        DtypeError
+            A column of lists or other things without a code.
+
+        Examples
+        --------
+        >>> columns = Columns.fit({"town": ["Oslo", "Bergen", "Oslo"], "age": [31.5, 20.0, 44.5]})
+        >>> columns.names, columns.sizes
+        (['town', 'age'], [2, 3])
+        >>> codes = columns.encode({"town": ["Bergen"], "age": [40.0]})
+        >>> codes.tolist()
+        [[1, 1]]
+        >>> columns.decode(codes, np.random.default_rng(0)).rows()
+        [('Bergen', 31.5)]
+        """
+        check_count("bins", bins)
+        check_count("max_categories", max_categories)
+        if missing not in MISSING:
+            raise ArgumentError(f"missing must be one of {', '.join(map(repr, MISSING))}, got {missing!r}")
+        frame = to_frame(table).frame
+        if not len(frame) or not frame.columns:
+            raise EmptyError(
+                f"columns are learned from rows, and this table has {len(frame)} of {len(frame.columns)} columns"
+            )
+        discrete = {discrete} if isinstance(discrete, str) else set(discrete)
+        check_columns(frame, discrete)
+        for column in frame if missing == "error" else ():
+            check_present(column)
+        return cls({c.name: fit_kind(c, bins, max_categories, c.name in discrete) for c in frame})
+
+    def encode(self, table: Any) -> np.ndarray:
+        """The codes of a table that has these columns, in whatever order.
+
+        Returns
+        -------
+        int32 array [rows, code columns]. A number outside the range of training has the code of the nearest bin.
+
+        Raises
+        ------
+        UnknownCategoryError
+            A value that was not there in training; the message names column, value and row.
+        UnknownFieldError, DtypeError, NotFiniteError
+        """
+        frame = to_frame(table).frame
+        check_columns(frame, self._kinds)
+        codes = np.empty((len(frame), len(self.names)), np.int32)
+        for name, kind in self._kinds.items():
+            for at, part in zip(self.groups[name], kind.encode(frame[name]), strict=True):
+                codes[:, at] = part
+        return codes
+
+    def decode(
+        self, codes: np.ndarray, random: np.random.Generator, where: Mapping[str, Any] | None = None
+    ) -> pl.DataFrame:
+        """A table of the columns and data types learned, whose codes are `codes`.
+
+        Parameters
+        ----------
+        codes : integer array [rows, code columns]
+        random : numpy.random.Generator
+            What numbers are drawn from, within their bins.
+        where : {column: condition}, optional
+            As for `weights`: numbers are drawn from those that meet it. The codes must be such as can.
+
+        Raises
+        ------
+        ArgumentError
+            Codes of another shape, or that there are not.
+        ConditionError
+        """
+        codes = np.asarray(codes)
+        if codes.ndim != 2 or codes.shape[1] != len(self.names) or codes.dtype.kind not in "iu":
+            raise ArgumentError(f"codes must be integers [rows, {len(self.names)}], got {codes.dtype} {codes.shape}")
+        if len(codes) and ((codes.min(axis=0) < 0).any() or (codes.max(axis=0) >= self.sizes).any()):
+            raise ArgumentError("codes must be 0 .. size - 1 in each column: they are not of these columns")
+        kinds = self._kinds | {name: self._narrowed(name, condition)[0] for name, condition in (where or {}).items()}
+        return pl.DataFrame(
+            [kind.decode(codes[:, self.groups[name]], random).alias(name) for name, kind in kinds.items()]
+        )
+
+    def weights(self, where: Mapping[str, Any]) -> dict[int, np.ndarray]:
+        """What to multiply the probabilities of codes by, so that rows meet conditions.
+
+        Parameters
+        ----------
+        where : {column: condition}
+            A condition is a value, None for a missing one, a list of values, or, for numbers and times, a pair (lowest, highest),
+            both included, of which either may be None.
+
+        Returns
+        -------
+        {code column: float64 [size]}, the share of each code's values that meets the condition. For the second of two code columns
+        float64 [size of the first, size of the second], to be looked up by the first code.
+
+        Raises
+        ------
+        ConditionError
+            No row can meet it.
+        UnknownFieldError, ArgumentError
+
+        Examples
+        --------
+        >>> columns = Columns.fit({"x": np.arange(100.0)}, bins=4)
+        >>> columns.weights({"x": (20, 60)})
+        {0: array([0.2 , 1.  , 0.44, 0.  ])}
+        """
+        weights = {}
+        for name, condition in where.items():
+            shares = self._narrowed(name, condition)[1]
+            first, *second = self.groups[name]
+            weights[first] = shares if not second else shares.any(axis=1).astype(np.float64)
+            weights |= dict.fromkeys(second, shares)
+        return weights
+
+    def codes_matching(self, name: str, condition: Any) -> np.ndarray:
+        """The codes of which some values meet a condition as for `weights`: int64 [k], or pairs [k, 2] for two code columns.
+
+        Raises
+        ------
+        ConditionError, UnknownFieldError, ArgumentError
+        """
+        found = np.argwhere(self._narrowed(name, condition)[1] > 0)
+        return found[:, 0] if found.shape[1] == 1 else found
+
+    def code_of(self, name: str, value: Any) -> int | tuple[int, int]:
+        """The code of a value that a row can have; two of them for two code columns.
+
+        Raises
+        ------
+        ConditionError, UnknownFieldError, ArgumentError
+
+        Examples
+        --------
+        >>> Columns.fit({"town": ["Oslo", "Bergen", "Oslo"]}).code_of("town", "Bergen")
+        1
+        """
+        code = self.codes_matching(name, [value])[0]
+        return int(code) if code.ndim == 0 else tuple(code.tolist())
+
+    def _narrowed(self, name: str, condition: Any) -> tuple[Kind, np.ndarray]:
+        check_columns(pl.DataFrame(schema=list(self._kinds)), [name])
+        kind, shares = self._kinds[name].narrowed(condition)
+        if not shares.any():
+            raise ConditionError(
+                f"no row can meet {name} = {condition!r}: in training the column held {self._kinds[name].held()}"
+            )
+        return kind, shares
+
+    def state(self) -> dict[str, Any]:
+        """Plain values and arrays, for `from_state`."""
+        return {name: kind.state() for name, kind in self._kinds.items()}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Columns:
+        return cls({name: KINDS[of_kind["kind"]].from_state(of_kind) for name, of_kind in state.items()})
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for columns that encode and decode alike, in all likelihood another one else."""
+        digest = hashlib.sha256()
+        for name, state in self.state().items():
+            arrays = {key: value for key, value in state.items() if isinstance(value, np.ndarray)}
+            plain = {key: value for key, value in state.items() if key not in arrays}
+            digest.update(json.dumps([name, plain, list(arrays)], sort_keys=True).encode())
+            for array in arrays.values():
+                digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()[:16]
+
+
+def fit_kind(column: pl.Series, bins: int, max_categories: int, is_discrete: bool) -> Kind:
+    dtype = column.dtype
+    if dtype.is_nested() or dtype in (pl.Object, pl.Binary, pl.Int128, pl.UInt128):
+        raise DtypeError(f"column {column.name!r} holds {dtype}, which has no code: leave it out")
+    if is_discrete or not is_ordered(dtype) or count_missing(column) == len(column) or has_few(column, bins):
+        return Categories.fit(column, max_categories)
+    return Numbers.fit(column, bins)
+
+
+def has_few(column: pl.Series, bins: int) -> bool:
+    """Integers of so few values that each is a category."""
+    if not column.dtype.is_integer():
+        return False
+    return column.drop_nulls().n_unique() <= max(2, min(bins, len(column) // 10))
+
+
+def check_present(column: pl.Series) -> None:
+    missing = count_missing(column)
+    if missing:
+        raise ArgumentError(
+            f"column {column.name!r} must have no gaps, it has {missing} in {len(column)} rows: fill them (fastload clean), "
+            "or give missing='keep' for a code of their own"
+        )
+
+
+def check_count(name: str, count: int) -> None:
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise ArgumentError(f"{name} must be a positive integer, got {count!r}")
