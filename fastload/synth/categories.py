@@ -9,19 +9,17 @@ from typing import Any
 import numpy as np
 
 from fastload.clean.frames import pl
-from fastload.clean.missing import count_missing
 from fastload.errors import UnknownCategoryError
 from fastload.synth.column_kinds import (
     Kind,
     as_numbers,
     cast,
-    counted,
     dtype_of_state,
     is_ordered,
     state_of_dtype,
-    without_nan,
 )
 from fastload.synth.conditions import listed, ranges_of
+from fastload.synth.tally import Tally
 
 
 class Categories(Kind):
@@ -36,23 +34,22 @@ class Categories(Kind):
         self.sizes = (1 + (len(values) - 1) // self._base, self._base) if self._base else (len(values),)
 
     @classmethod
-    def fit(cls, column: pl.Series, max_categories: int) -> Categories:
-        values, counts = counted(column)
-        order = np.argsort(-counts, kind="stable")
-        values, counts, missing = values.gather(order), counts[order], count_missing(column)
-        if missing:
-            values, counts = values.extend_constant(None, 1), np.append(counts, missing)
+    def fit(cls, tally: Tally, max_categories: int) -> Categories:
+        order = np.argsort(-tally.counts, kind="stable")
+        values, counts = tally.values.gather(order), tally.counts[order]
+        if tally.missing:
+            values, counts = values.extend_constant(None, 1), np.append(counts, tally.missing)
         return cls(values, counts, max_categories)
 
-    def encode(self, column: pl.Series) -> Sequence[np.ndarray]:
+    def encode(self, column: pl.Series, first_row: int = 0) -> Sequence[np.ndarray]:
         places = pl.Series(np.arange(len(self.values), dtype=np.int32))
-        column = without_nan(cast(column, self.dtype))
+        column = cast(column, self.dtype)
         found = column.replace_strict(self.values, places, default=None, return_dtype=pl.Int32)
         if found.null_count():
             row = int(found.is_null().arg_max())
             raise UnknownCategoryError(
-                f"column {column.name!r} must hold values that were there in training; {column[row]!r} in row {row} was not: "
-                "leave out such rows, or train on data that have it"
+                f"column {column.name!r} must hold values that were there in training; {column[row]!r} in row {first_row + row} "
+                "was not: leave out such rows, or train on data that have it"
             )
         place = found.to_numpy()
         return np.divmod(place, self._base) if self._base else (place,)

@@ -24,8 +24,8 @@ class Kind(ABC):
     sizes: tuple[int, ...]
 
     @abstractmethod
-    def encode(self, column: pl.Series) -> Sequence[np.ndarray]:
-        """Codes [rows] for each code column.
+    def encode(self, column: pl.Series, first_row: int = 0) -> Sequence[np.ndarray]:
+        """Codes [rows] for each code column. first_row : its number, for messages.
 
         Raises
         ------
@@ -65,12 +65,6 @@ def without_nan(column: pl.Series) -> pl.Series:
     return column.fill_nan(None) if column.dtype.is_float() else column
 
 
-def counted(column: pl.Series) -> tuple[pl.Series, np.ndarray]:
-    """The distinct values, ascending, and how often each is there, int64; missing ones are not counted."""
-    found = without_nan(column).drop_nulls().value_counts(name=f"{column.name} count").sort(column.name)
-    return found[column.name], found[f"{column.name} count"].to_numpy().astype(np.int64)
-
-
 def as_numbers(column: pl.Series) -> np.ndarray:
     """int64, uint64 or float64 [rows] of numbers and times, none of them missing."""
     if column.dtype.is_decimal():
@@ -89,12 +83,16 @@ def check_finite(name: str, values: np.ndarray) -> None:
 
 
 def cast(column: pl.Series, dtype: pl.DataType) -> pl.Series:
+    """The same values as another data type; DtypeError where that cannot be. NaN are missing."""
+    column = without_nan(column)
     if column.dtype == dtype:
         return column
-    try:
-        return column.cast(dtype)
-    except pl.exceptions.PolarsError:
-        raise DtypeError(f"column {column.name!r} must hold {dtype} as in training, it holds {column.dtype}") from None
+    are_numbers = column.dtype.is_numeric() and dtype.is_numeric()
+    if are_numbers or column.dtype == pl.Null or column.dtype.base_type() == dtype.base_type():
+        result = column.cast(dtype, strict=False)
+        if result.null_count() == column.null_count() and (not are_numbers or result.cast(column.dtype).equals(column)):
+            return result
+    raise DtypeError(f"column {column.name!r} must hold {dtype} as in training, it holds {column.dtype}")
 
 
 def state_of_dtype(dtype: pl.DataType) -> dict[str, Any]:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
 
-from fastload.clean.frames import check_columns, pl, to_frame
-from fastload.clean.missing import count_missing
+from fastload.clean.files import open_table
+from fastload.clean.frames import check_columns, pl
 from fastload.errors import ArgumentError, ConditionError, DtypeError, EmptyError
 from fastload.synth.categories import Categories
 from fastload.synth.column_kinds import Kind, is_ordered
 from fastload.synth.numbers import Numbers
+from fastload.synth.tally import MAX_DISTINCT, Tally
 
+BATCH_BYTES = 32 << 20  # of a file that is read
 MISSING = ("error", "keep")
 KINDS = {"categories": Categories, "numbers": Numbers}
 
@@ -77,7 +79,8 @@ class Columns:
         Parameters
         ----------
         table : table
-            As `fastload.clean` takes it: a polars or pandas frame, a pyarrow Table, a dict of arrays, an array [rows, columns].
+            A polars or pandas frame, a pyarrow Table, a dict of arrays, an array [rows, columns]; or a fastload data set, a Parquet
+            or an Arrow file, which is read once, batch by batch.
         bins : int
             About how many codes a column of numbers has. One of at most that many distinct numbers has a code for each; if they
             are integers, and each was seen ten times on average (or there are two), they are categories: a new one is refused.
@@ -110,16 +113,19 @@ class Columns:
         check_count("max_categories", max_categories)
         if missing not in MISSING:
             raise ArgumentError(f"missing must be one of {', '.join(map(repr, MISSING))}, got {missing!r}")
-        frame = to_frame(table).frame
-        if not len(frame) or not frame.columns:
-            raise EmptyError(
-                f"columns are learned from rows, and this table has {len(frame)} of {len(frame.columns)} columns"
-            )
         discrete = {discrete} if isinstance(discrete, str) else set(discrete)
-        check_columns(frame, discrete)
-        for column in frame if missing == "error" else ():
-            check_present(column)
-        return cls({c.name: fit_kind(c, bins, max_categories, c.name in discrete) for c in frame})
+        tallies: dict[str, Tally] = {}
+        for frame in frames_of(table):
+            check_columns(frame, discrete)
+            for column in frame:
+                check_codable(column)
+                tally = Tally.of(column)
+                tallies[column.name] = tallies[column.name] + tally if column.name in tallies else tally
+        if not any(tally.num_rows for tally in tallies.values()):
+            raise EmptyError("columns are learned from a table's rows, and this one has none")
+        for tally in tallies.values() if missing == "error" else ():
+            check_present(tally)
+        return cls({name: fit_kind(tally, bins, max_categories, name in discrete) for name, tally in tallies.items()})
 
     def encode(self, table: Any) -> np.ndarray:
         """The codes of a table that has these columns, in whatever order.
@@ -134,11 +140,16 @@ class Columns:
             A value that was not there in training; the message names column, value and row.
         UnknownFieldError, DtypeError, NotFiniteError
         """
-        frame = to_frame(table).frame
+        parts: list[np.ndarray] = []
+        for frame in frames_of(table):
+            parts.append(self._encode(frame, sum(map(len, parts))))
+        return np.concatenate(parts) if len(parts) != 1 else parts[0]
+
+    def _encode(self, frame: pl.DataFrame, first_row: int) -> np.ndarray:
         check_columns(frame, self._kinds)
         codes = np.empty((len(frame), len(self.names)), np.int32)
         for name, kind in self._kinds.items():
-            for at, part in zip(self.groups[name], kind.encode(frame[name]), strict=True):
+            for at, part in zip(self.groups[name], kind.encode(frame[name], first_row), strict=True):
                 codes[:, at] = part
         return codes
 
@@ -159,14 +170,18 @@ class Columns:
         ------
         ArgumentError
             Codes of another shape, or that there are not.
-        ConditionError
+        ConditionError, UnknownFieldError
         """
         codes = np.asarray(codes)
         if codes.ndim != 2 or codes.shape[1] != len(self.names) or codes.dtype.kind not in "iu":
             raise ArgumentError(f"codes must be integers [rows, {len(self.names)}], got {codes.dtype} {codes.shape}")
         if len(codes) and ((codes.min(axis=0) < 0).any() or (codes.max(axis=0) >= self.sizes).any()):
             raise ArgumentError("codes must be 0 .. size - 1 in each column: they are not of these columns")
-        kinds = self._kinds | {name: self._narrowed(name, condition)[0] for name, condition in (where or {}).items()}
+        kinds = dict(self._kinds)
+        for name, condition in (where or {}).items():
+            kinds[name], shares = self._narrowed(name, condition)
+            if not shares[tuple(codes[:, self.groups[name]].T)].all():
+                raise ArgumentError(f"codes of {name} must be such as can meet {condition!r}: draw them by `weights`")
         return pl.DataFrame(
             [kind.decode(codes[:, self.groups[name]], random).alias(name) for name, kind in kinds.items()]
         )
@@ -260,27 +275,38 @@ class Columns:
         return digest.hexdigest()[:16]
 
 
-def fit_kind(column: pl.Series, bins: int, max_categories: int, is_discrete: bool) -> Kind:
-    dtype = column.dtype
-    if dtype.is_nested() or dtype in (pl.Object, pl.Binary, pl.Int128, pl.UInt128):
-        raise DtypeError(f"column {column.name!r} holds {dtype}, which has no code: leave it out")
-    if is_discrete or not is_ordered(dtype) or count_missing(column) == len(column) or has_few(column, bins):
-        return Categories.fit(column, max_categories)
-    return Numbers.fit(column, bins)
-
-
-def has_few(column: pl.Series, bins: int) -> bool:
-    """Integers of so few values that each is a category."""
-    if not column.dtype.is_integer():
-        return False
-    return column.drop_nulls().n_unique() <= max(2, min(bins, len(column) // 10))
-
-
-def check_present(column: pl.Series) -> None:
-    missing = count_missing(column)
-    if missing:
+def frames_of(table: Any) -> Iterator[pl.DataFrame]:
+    """A table in memory as one frame, a file's in batches."""
+    source = open_table(table)
+    if source.is_text:
         raise ArgumentError(
-            f"column {column.name!r} must have no gaps, it has {missing} in {len(column)} rows: fill them (fastload clean), "
+            f"the columns of a text file have no types: convert it first (fastload convert), got {source.name}"
+        )
+    return source.batches(BATCH_BYTES)
+
+
+def fit_kind(tally: Tally, bins: int, max_categories: int, is_discrete: bool) -> Kind:
+    if is_discrete and not tally.is_exact:
+        raise ArgumentError(f"column {tally.name!r} holds more than {MAX_DISTINCT} values, too many to be discrete")
+    if is_discrete or not is_ordered(tally.values.dtype) or not len(tally.values) or has_few(tally, bins):
+        return Categories.fit(tally, max_categories)
+    return Numbers.fit(tally, bins)
+
+
+def has_few(tally: Tally, bins: int) -> bool:
+    """Integers of so few values that each is a category."""
+    return tally.values.dtype.is_integer() and len(tally.values) <= max(2, min(bins, tally.num_rows // 10))
+
+
+def check_codable(column: pl.Series) -> None:
+    if column.dtype.is_nested() or column.dtype in (pl.Object, pl.Binary, pl.Int128, pl.UInt128):
+        raise DtypeError(f"column {column.name!r} holds {column.dtype}, which has no code: leave it out")
+
+
+def check_present(tally: Tally) -> None:
+    if tally.missing:
+        raise ArgumentError(
+            f"column {tally.name!r} must have no gaps, it has {tally.missing} in {tally.num_rows} rows: fill them (fastload clean) "
             "or give missing='keep' for a code of their own"
         )
 

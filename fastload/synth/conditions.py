@@ -42,9 +42,9 @@ def as_number(value: Any, dtype: pl.DataType) -> float:
     try:
         if dtype.is_temporal():
             return pl.Series([value], strict=True).cast(dtype).to_physical().item()
-        number = float(np.float32(value)) if dtype == pl.Float32 else value + 0
-        if not isinstance(number, (int, float)) or number != number:
+        if isinstance(value, (str, bytes)) or value != value:
             raise TypeError
+        number = int(value) if isinstance(value, int) else float(value)
+        return float(np.float32(number)) if dtype == pl.Float32 else number
     except (TypeError, ValueError, pl.exceptions.PolarsError):
         raise ArgumentError(f"a condition on a column of {dtype} must be of such values, got {value!r}") from None
-    return number

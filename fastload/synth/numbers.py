@@ -9,19 +9,18 @@ from typing import Any
 import numpy as np
 
 from fastload.clean.frames import pl
-from fastload.errors import DtypeError, UnknownCategoryError
+from fastload.errors import UnknownCategoryError
 from fastload.synth.column_kinds import (
     Kind,
     as_numbers,
     cast,
     check_finite,
-    counted,
     dtype_of_state,
-    is_ordered,
     state_of_dtype,
     without_nan,
 )
 from fastload.synth.conditions import ranges_of
+from fastload.synth.tally import Tally
 
 MAX_LEVELS = 4096  # distinct numbers of a column that are kept one by one
 PIECES = 8  # of a bin, between whose ends numbers are drawn where a column has more distinct ones
@@ -52,20 +51,18 @@ class Numbers(Kind):
         self._tabulate()
 
     @classmethod
-    def fit(cls, column: pl.Series, bins: int) -> Numbers:
-        distinct, counts = counted(column)
-        values = as_numbers(distinct)
-        check_finite(column.name, values)
+    def fit(cls, tally: Tally, bins: int) -> Numbers:
+        values, counts, dtype = as_numbers(tally.values), tally.counts, tally.values.dtype
+        check_finite(tally.name, values)
         begins = bin_begins(counts, bins)
-        has_missing = len(column) > int(counts.sum())
-        step = step_of(values, column.dtype)
+        has_missing, step = tally.missing > 0, step_of(values, dtype)
         if len(values) <= MAX_LEVELS:
             weights = counts.astype(np.float64)
-            return cls(column.dtype, values, values, weights, begins, step=step, has_missing=has_missing)
+            return cls(dtype, values, values, weights, begins, step=step, has_missing=has_missing)
         ends = values[pieces_of(counts, begins)]  # [bins, pieces + 1]
         low, high = ends[:, :-1].ravel(), ends[:, 1:].ravel()
         begins = np.arange(len(begins)) * PIECES
-        return cls(column.dtype, low, high, np.ones(len(low)), begins, step=step, has_missing=has_missing)
+        return cls(dtype, low, high, np.ones(len(low)), begins, step=step, has_missing=has_missing)
 
     def _tabulate(self) -> None:
         """Cells to draw from, as many for each level as its weight says: one random number finds one, whatever the weights."""
@@ -80,23 +77,25 @@ class Numbers(Kind):
         self._cell_low = np.repeat(self.low, repeats)
         self._cell_high = None if np.array_equal(self.low, self.high) else np.repeat(self.high, repeats)
 
-    def encode(self, column: pl.Series) -> Sequence[np.ndarray]:
-        if not is_ordered(column.dtype):
-            raise DtypeError(f"column {column.name!r} must hold {self.dtype} as in training, it holds {column.dtype}")
-        column = without_nan(column if column.dtype.is_numeric() else cast(column, self.dtype))
-        missing = column.is_null().to_numpy() if column.null_count() else None
-        values = as_numbers(column if missing is None else column.fill_null(0))
-        check_finite(column.name, values)
-        codes = np.searchsorted(self.low[self.begins[:-1]], values, side="right") - 1
-        np.maximum(codes, 0, out=codes)
-        if missing is not None:
-            if not self.has_missing:
-                raise UnknownCategoryError(
-                    f"column {column.name!r} missed nothing in training; it does in row {int(missing.argmax())}: "
-                    "fill it (fastload clean), or train on data that have such gaps with missing='keep'"
-                )
-            codes[missing] = self.bins
+    def encode(self, column: pl.Series, first_row: int = 0) -> Sequence[np.ndarray]:
+        are_numbers = column.dtype.is_numeric() and self.dtype.is_numeric()
+        column = without_nan(column) if are_numbers else cast(column, self.dtype)
+        if not column.null_count():
+            return (self._bins_of(column),)
+        missing = column.is_null().to_numpy()
+        if not self.has_missing:
+            raise UnknownCategoryError(
+                f"column {column.name!r} missed nothing in training; it does in row {first_row + int(missing.argmax())}: "
+                "fill it (fastload clean), or train on data that have such gaps with missing='keep'"
+            )
+        codes = np.full(len(column), self.bins)
+        codes[~missing] = self._bins_of(column.drop_nulls())
         return (codes,)
+
+    def _bins_of(self, column: pl.Series) -> np.ndarray:
+        values = as_numbers(column)
+        check_finite(column.name, values)
+        return np.maximum(np.searchsorted(self.low[self.begins[:-1]], values, side="right") - 1, 0)
 
     def decode(self, codes: np.ndarray, random: np.random.Generator) -> pl.Series:
         code = codes[:, 0]
@@ -113,7 +112,7 @@ class Numbers(Kind):
     def _between(self, low: np.ndarray, high: np.ndarray, fraction: np.ndarray) -> np.ndarray:
         if low.dtype.kind == "f":
             values = low + fraction * (high - low)
-            return np.clip(np.round(values, decimals_of(self.step)), low, high) if self.step else values
+            return np.clip(self._rounded(values), low, high) if self.step else values
         width = high.view(np.uint64) - low.view(np.uint64)  # modulo 2 ** 64: right whatever the signs
         offset = (np.rint(fraction * (width / self.step)) * self.step).astype(np.uint64)
         return (low.view(np.uint64) + np.minimum(offset, width)).view(low.dtype)
@@ -152,16 +151,17 @@ class Numbers(Kind):
         share = np.divide(part, whole, out=np.ones(len(level)), where=whole > 0)
         return level, low, high, self.weights[level] * np.maximum(share, NARROWEST)
 
+    def _rounded(self, values: np.ndarray | float) -> np.ndarray:
+        """Floats to the decimals of the data, as the data type has them."""
+        rounded = np.round(values, round(-math.log10(self.step)))
+        return rounded.astype(np.float32).astype(np.float64) if self.dtype == pl.Float32 else rounded
+
     def _stepped(self, number: float, *, up: bool) -> float:
         """The nearest number that there can be, from this one on up or down."""
         if self.low.dtype.kind == "f":
-            rounded = float(np.round(number, decimals_of(self.step)))
+            rounded = self._rounded(number)
             wrong = rounded < number if up else rounded > number
-            return (
-                float(np.round(rounded + (self.step if up else -self.step), decimals_of(self.step)))
-                if wrong
-                else rounded
-            )
+            return self._rounded(rounded + (self.step if up else -self.step)) if wrong else rounded
         first, step = self.low[0].item(), int(self.step)
         steps = -((first - math.ceil(number)) // step) if up else (math.floor(number) - first) // step
         return first + steps * step
@@ -222,7 +222,3 @@ def step_of(values: np.ndarray, dtype: pl.DataType) -> float:
             if all((np.round(part, decimals).astype(narrow) == part).all() for part in (some, values)):
                 return 10.0**-decimals
     return 0
-
-
-def decimals_of(step: float) -> int:
-    return round(-math.log10(step))
