@@ -14,9 +14,9 @@ from fastload.synth.column_kinds import (
     Kind,
     as_numbers,
     cast,
-    dtype_of_state,
     is_ordered,
-    state_of_dtype,
+    state_of_values,
+    values_of_state,
 )
 from fastload.synth.conditions import listed, ranges_of
 from fastload.synth.tally import Tally
@@ -70,6 +70,13 @@ class Categories(Kind):
         meets[: len(self.values)] = self._meeting(condition)
         return self, meets.reshape(self.sizes)
 
+    def first_shares(self, shares: np.ndarray) -> np.ndarray:
+        """Of shares for pairs of codes, those for the first codes: each pair counts as often as it was seen. float64 [sizes[0]]"""
+        counts = np.zeros(math.prod(self.sizes))
+        counts[: len(self.counts)] = self.counts
+        counts = counts.reshape(self.sizes)
+        return (counts * shares).sum(axis=1) / counts.sum(axis=1)
+
     def _meeting(self, condition: Any) -> np.ndarray:
         """bool [values]"""
         missing = self.values.is_null().to_numpy()
@@ -88,12 +95,9 @@ class Categories(Kind):
         return f"{some}{' ...' if len(self.values) > 5 else ''} ({len(self.values)} values)"
 
     def state(self) -> dict[str, Any]:
-        return {
-            "kind": "categories", "dtype": state_of_dtype(self.dtype), "values": self.values.to_physical().to_list(),
-            "counts": self.counts, "max_categories": self._max_categories,
-        }  # fmt: skip
+        own = {"kind": "categories", "counts": self.counts, "max_categories": self._max_categories}
+        return own | state_of_values(self.values)
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Categories:
-        values = pl.Series(state["values"], dtype=pl.Null if not state["values"] else None)
-        return cls(values.cast(dtype_of_state(state["dtype"])), state["counts"], state["max_categories"])
+        return cls(values_of_state(state), state["counts"], state["max_categories"])

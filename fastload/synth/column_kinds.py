@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from fastload.clean.frames import pl
-from fastload.errors import DtypeError, NotFiniteError
+from fastload.errors import DtypeError, NotFiniteError, StateError
 
 PARAMETERS = ("time_unit", "time_zone", "precision", "scale")  # of data types
 
@@ -104,7 +104,24 @@ def state_of_dtype(dtype: pl.DataType) -> dict[str, Any]:
     return {"name": str(dtype.base_type())} | {key: getattr(dtype, key) for key in PARAMETERS if hasattr(dtype, key)}
 
 
-def dtype_of_state(state: dict[str, Any]) -> pl.DataType:
-    parameters = {key: state[key] for key in PARAMETERS if key in state}
-    kind = getattr(pl, state["name"])
-    return kind(**parameters) if parameters else kind
+def dtype_of_state(state: Mapping[str, Any]) -> pl.DataType:
+    kind = getattr(pl, state["name"], None)
+    if not (isinstance(kind, type) and issubclass(kind, pl.DataType)):
+        raise StateError(f"a data type of polars must be named, got {state['name']!r}: the state is not one of columns")
+    return kind(**{key: state[key] for key in PARAMETERS if key in state})
+
+
+def state_of_values(column: pl.Series) -> dict[str, Any]:
+    """Plain values, which JSON holds, and their data type.
+
+    >>> values_of_state(state_of_values(pl.Series([True, None]))).to_list()
+    [True, None]
+    """
+    plain = column.cast(pl.String) if column.dtype.is_decimal() else column.to_physical()
+    return {"dtype": state_of_dtype(column.dtype), "values": plain.to_list()}
+
+
+def values_of_state(state: Mapping[str, Any]) -> pl.Series:
+    dtype = dtype_of_state(state["dtype"])
+    plain = pl.Series([], dtype=dtype).to_physical().dtype if not dtype.is_decimal() else pl.String
+    return pl.Series(state["values"], dtype=plain).cast(dtype)

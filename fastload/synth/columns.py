@@ -12,7 +12,7 @@ import numpy as np
 
 from fastload.clean.files import open_table
 from fastload.clean.frames import check_columns, pl
-from fastload.errors import ArgumentError, ConditionError, DtypeError, EmptyError
+from fastload.errors import ArgumentError, ConditionError, DtypeError, EmptyError, StateError, UnknownFieldError
 from fastload.synth.categories import Categories
 from fastload.synth.column_kinds import Kind, is_ordered
 from fastload.synth.numbers import Numbers
@@ -47,18 +47,19 @@ class Columns:
     sizes : list of int
         Of the code columns: their codes are 0 .. size - 1.
     groups : {column of the table: range of its code columns}
+    kinds : {column of the table: Kind}
     """
 
     def __init__(self, kinds: Mapping[str, Kind]) -> None:
-        self._kinds = dict(kinds)
-        self.sizes = [size for kind in self._kinds.values() for size in kind.sizes]
+        self.kinds = dict(kinds)
+        self.sizes = [size for kind in self.kinds.values() for size in kind.sizes]
         self.names = [
             name if len(kind.sizes) == 1 else f"{name}:{digit}"
-            for name, kind in self._kinds.items()
+            for name, kind in self.kinds.items()
             for digit in ("high", "low")[: len(kind.sizes)]
         ]
-        ends = list(accumulate((len(kind.sizes) for kind in self._kinds.values()), initial=0))
-        self.groups = {name: range(*span) for name, span in zip(self._kinds, pairwise(ends), strict=True)}
+        ends = list(accumulate((len(kind.sizes) for kind in self.kinds.values()), initial=0))
+        self.groups = {name: range(*span) for name, span in zip(self.kinds, pairwise(ends), strict=True)}
         if len(set(self.names)) < len(self.names):
             raise ArgumentError(
                 "a column must not be named as a code column of another: rename those that end in ':high' or ':low'"
@@ -146,9 +147,9 @@ class Columns:
         return np.concatenate(parts) if len(parts) != 1 else parts[0]
 
     def _encode(self, frame: pl.DataFrame, first_row: int) -> np.ndarray:
-        check_columns(frame, self._kinds)
+        check_columns(frame, self.kinds)
         codes = np.empty((len(frame), len(self.names)), np.int32)
-        for name, kind in self._kinds.items():
+        for name, kind in self.kinds.items():
             for at, part in zip(self.groups[name], kind.encode(frame[name], first_row), strict=True):
                 codes[:, at] = part
         return codes
@@ -177,7 +178,7 @@ class Columns:
             raise ArgumentError(f"codes must be integers [rows, {len(self.names)}], got {codes.dtype} {codes.shape}")
         if len(codes) and ((codes.min(axis=0) < 0).any() or (codes.max(axis=0) >= self.sizes).any()):
             raise ArgumentError("codes must be 0 .. size - 1 in each column: they are not of these columns")
-        kinds = dict(self._kinds)
+        kinds = dict(self.kinds)
         for name, condition in (where or {}).items():
             kinds[name], shares = self._narrowed(name, condition)
             if not shares[tuple(codes[:, self.groups[name]].T)].all():
@@ -214,9 +215,9 @@ class Columns:
         """
         weights = {}
         for name, condition in where.items():
-            shares = self._narrowed(name, condition)[1]
+            kind, shares = self._narrowed(name, condition)
             first, *second = self.groups[name]
-            weights[first] = shares if not second else shares.any(axis=1).astype(np.float64)
+            weights[first] = kind.first_shares(shares) if second else shares
             weights |= dict.fromkeys(second, shares)
         return weights
 
@@ -246,21 +247,25 @@ class Columns:
         return int(code) if code.ndim == 0 else tuple(code.tolist())
 
     def _narrowed(self, name: str, condition: Any) -> tuple[Kind, np.ndarray]:
-        check_columns(pl.DataFrame(schema=list(self._kinds)), [name])
-        kind, shares = self._kinds[name].narrowed(condition)
+        if name not in self.kinds:
+            raise UnknownFieldError(f"no column {name!r}; the columns are {', '.join(map(repr, self.kinds))}")
+        kind, shares = self.kinds[name].narrowed(condition)
         if not shares.any():
             raise ConditionError(
-                f"no row can meet {name} = {condition!r}: in training the column held {self._kinds[name].held()}"
+                f"no row can meet {name} = {condition!r}: in training the column held {self.kinds[name].held()}"
             )
         return kind, shares
 
     def state(self) -> dict[str, Any]:
         """Plain values and arrays, for `from_state`."""
-        return {name: kind.state() for name, kind in self._kinds.items()}
+        return {name: kind.state() for name, kind in self.kinds.items()}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Columns:
-        return cls({name: KINDS[of_kind["kind"]].from_state(of_kind) for name, of_kind in state.items()})
+        try:
+            return cls({name: KINDS[of_kind["kind"]].from_state(of_kind) for name, of_kind in state.items()})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise StateError(f"a state of Columns is needed, this is another one: {error!r}") from None
 
     @property
     def fingerprint(self) -> str:

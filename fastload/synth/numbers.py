@@ -37,7 +37,7 @@ class Numbers(Kind):
 
     low, high : int64, uint64 or float64 [levels], ends of each level, ascending. weights : float64 [levels].
     begins : int64 [bins + 1], the first level of each bin.
-    step : what all numbers are a multiple of, from the lowest one on (integers, times), or 10 ** -decimals; 0 for none.
+    step : what all numbers are apart by multiples of; for floats 10 ** -decimals, or 0 where they have too many.
     """
 
     def __init__(
@@ -111,11 +111,12 @@ class Numbers(Kind):
 
     def _between(self, low: np.ndarray, high: np.ndarray, fraction: np.ndarray) -> np.ndarray:
         if low.dtype.kind == "f":
-            values = low + fraction * (high - low)
-            return np.clip(self._rounded(values), low, high) if self.step else values
-        width = high.view(np.uint64) - low.view(np.uint64)  # modulo 2 ** 64: right whatever the signs
-        offset = (np.rint(fraction * (width / self.step)) * self.step).astype(np.uint64)
-        return (low.view(np.uint64) + np.minimum(offset, width)).view(low.dtype)
+            values = low * (1 - fraction) + high * fraction
+            return np.clip(self._rounded(values) if self.step else values, low, high)
+        step = np.uint64(self.step)
+        steps = (high.view(np.uint64) - low.view(np.uint64)) // step  # modulo 2 ** 64: right whatever the signs
+        taken = np.minimum(np.rint(fraction * steps).astype(np.uint64), steps)
+        return (low.view(np.uint64) + taken * step).view(low.dtype)
 
     def narrowed(self, condition: Any) -> tuple[Kind, np.ndarray]:
         ranges, with_missing = ranges_of(condition, self.dtype)
@@ -139,15 +140,14 @@ class Numbers(Kind):
     def _within(self, lowest: float, highest: float) -> tuple[np.ndarray, ...]:
         """What levels hold between two numbers: their places, low and high ends, and weights."""
         lowest, highest = max(lowest, self.low[0].item()), min(highest, self.high[-1].item())
-        if self._cell_high is not None and self.step:
+        if self.step:
             lowest, highest = self._stepped(lowest, up=True), self._stepped(highest, up=False)
         if lowest > highest:
             return tuple(np.empty(0, dtype) for dtype in (np.int64, self.low.dtype, self.high.dtype, np.float64))
         low, high = np.maximum(self.low, lowest), np.minimum(self.high, highest)
         level = np.flatnonzero(low <= high)
-        low, high = low[level].astype(self.low.dtype), high[level].astype(self.low.dtype)
-        part = high.astype(np.float64) - low + self.step
-        whole = self.high[level].astype(np.float64) - self.low[level] + self.step
+        low, high = low[level], high[level]
+        part, whole = (b / 2 - a / 2 + self.step / 2 for a, b in ((low, high), (self.low[level], self.high[level])))
         share = np.divide(part, whole, out=np.ones(len(level)), where=whole > 0)
         return level, low, high, self.weights[level] * np.maximum(share, NARROWEST)
 
@@ -212,7 +212,7 @@ def pieces_of(counts: np.ndarray, begins: np.ndarray) -> np.ndarray:
 
 
 def step_of(values: np.ndarray, dtype: pl.DataType) -> float:
-    """The step of the lattice that all `values`, ascending, lie on; 0 for none."""
+    """What all `values`, ascending, are apart by multiples of; of floats the last decimal, 0 where they have too many."""
     if values.dtype.kind != "f":
         return int(np.gcd.reduce(np.diff(values.view(np.uint64)))) if len(values) > 1 else 1
     narrow = np.float32 if dtype == pl.Float32 else np.float64

@@ -19,6 +19,7 @@ from fastload.errors import (
     DtypeError,
     EmptyError,
     NotFiniteError,
+    StateError,
     UnknownCategoryError,
     UnknownFieldError,
 )
@@ -34,16 +35,16 @@ INTEGERS = {pl.Int8: (-128, 127), pl.UInt16: (0, 65535), pl.Int64: (-(2**63), 2*
 VALUES = {
     pl.String: st.text(max_size=2),
     pl.Boolean: st.booleans(),
-    pl.Float64: st.floats(-1e307, 1e307)
+    pl.Float64: st.floats(allow_nan=False, allow_infinity=False)
     | st.integers(-30, 30).map(lambda n: n / 10)
     | st.sampled_from([0.0, -0.0, 7.25]),
     pl.Float32: st.floats(-(2.0**120), 2.0**120, width=32)
     | st.integers(-30, 30).map(lambda n: float(np.float32(n / 100))),
     pl.Date: st.dates(),
-    pl.Datetime("us", "Europe/Oslo"): st.datetimes(dt.datetime(1950, 1, 1), dt.datetime(2050, 1, 1)).map(
+    pl.Datetime("us", "Europe/Oslo"): st.datetimes(dt.datetime(1990, 1, 1), dt.datetime(2030, 1, 1)).map(
         lambda when: when.replace(tzinfo=dt.timezone.utc)
     ),
-    pl.Datetime("ms"): st.datetimes(dt.datetime(1950, 1, 1), dt.datetime(2050, 1, 1)),
+    pl.Datetime("ms"): st.datetimes(dt.datetime(1990, 1, 1), dt.datetime(2030, 1, 1)),
     pl.Duration("us"): st.timedeltas(dt.timedelta(-9), dt.timedelta(9)),
     pl.Time: st.times(),
     pl.Decimal(12, 2): st.decimals(-1000, 1000, places=2),
@@ -86,12 +87,15 @@ def through_json(state: dict) -> dict:
     bins=st.integers(1, 8),
     max_categories=st.integers(1, 8),
     levels=st.sampled_from([0, 4096]),
+    discrete=st.booleans(),
     seed=st.integers(0, 9),
 )
-def test_what_comes_back_has_the_same_codes(table, bins, max_categories, levels, seed):
+def test_what_comes_back_has_the_same_codes(table, bins, max_categories, levels, discrete, seed):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(numbers_module, "MAX_LEVELS", levels)  # numbers come from pieces of bins, too
-        columns = Columns.fit(table, bins=bins, max_categories=max_categories, missing="keep")
+        columns = Columns.fit(
+            table, bins=bins, max_categories=max_categories, missing="keep", discrete=table.columns[:1] * discrete
+        )
     codes = columns.encode(table)
     assert (codes.dtype, codes.shape) == (np.int32, (len(table), len(columns.names)))
     assert (codes >= 0).all()
@@ -338,6 +342,8 @@ def test_conditions_on_two_codes_look_up_the_second_by_the_first():
     assert weights[1].shape == tuple(columns.sizes[:2])
     assert (weights[1][pairs[:, 0], pairs[:, 1]] == 1).all()
     assert weights[1].sum() == len(pairs)
+    high = pd.Series(columns.encode(table)[:, 0])
+    np.testing.assert_allclose(weights[0], table["word"].is_in(wanted).to_pandas().groupby(high).mean())
 
 
 def test_conditions_that_nothing_meets():
@@ -467,6 +473,19 @@ def test_fingerprints_tell_columns_apart():
     ]
     assert len(set(prints)) == len(prints)
     assert Columns.fit(table).fingerprint == prints[0]
+
+
+def test_states_of_something_else():
+    state = Columns.fit({"a": [1.5, 2.5]}).state()
+    for wrong in (
+        {"a": state["a"] | {"kind": "images"}},
+        {"a": state["a"] | {"dtype": {"name": "read_csv"}}},
+        {"a": {"kind": "numbers"}},
+        {"a": 1},
+        [1],
+    ):
+        with pytest.raises(StateError):
+            Columns.from_state(wrong)
 
 
 def test_pandas_frames_of_categories():
