@@ -75,6 +75,30 @@ def open_table(source: Any) -> Source:
     raise IngestError(f"a table to clean must be a fastload data set or a file that ends in one of {known}", path=path)
 
 
+def read_csv(path: Path) -> pl.DataFrame:
+    """A CSV file as a frame, its columns of the types that all their cells fit; empty cells and words as NA are null.
+
+    Raises
+    ------
+    IngestError
+        It cannot be read as a table.
+    """
+    separator = "\t" if path.name.lower().endswith(".tsv") else ","
+    try:
+        return from_arrow(
+            pa.csv.read_csv(
+                path,
+                read_options=pa.csv.ReadOptions(
+                    block_size=max(1 << 20, min(path.stat().st_size, 1 << 30))
+                ),  # types are those of one
+                parse_options=pa.csv.ParseOptions(delimiter=separator, newlines_in_values=True),
+                convert_options=pa.csv.ConvertOptions(strings_can_be_null=True, quoted_strings_can_be_null=False),
+            )
+        )
+    except pa.ArrowInvalid as error:
+        raise IngestError(f"a CSV file must hold a table: {error}", path=path) from None
+
+
 class MemorySource:
     """A frame, in one batch."""
 

@@ -46,7 +46,7 @@ def to_frame(table: Any) -> Handed:
         handed = Handed(plain(table), lambda frame, rows: _with_categories(frame, table))
     elif isinstance(table, (pa.Table, pa.RecordBatch)):
         handed = _from_arrow(table)
-    elif type(table).__module__.partition(".")[0] == "pandas" and hasattr(table, "columns"):
+    elif _is_pandas(table):
         handed = _from_pandas(table)
     elif isinstance(table, Mapping):
         handed = _from_arrays(table)
@@ -59,6 +59,31 @@ def to_frame(table: Any) -> Handed:
         )
     check_names(handed.frame)
     return handed
+
+
+def kind_of(table: Any) -> str:
+    """How `as_kind` calls what `to_frame` takes; "polars" for a file too."""
+    if isinstance(table, (pa.Table, pa.RecordBatch)):
+        return "arrow"
+    if _is_pandas(table):
+        return "pandas"
+    return "arrays" if isinstance(table, Mapping) else "array" if isinstance(table, np.ndarray) else "polars"
+
+
+def as_kind(frame: pl.DataFrame, kind: str) -> Any:
+    """A frame as a "polars" or "pandas" frame, "arrow" table, dict of "arrays" or "array" [rows, columns].
+
+    >>> as_kind(pl.DataFrame({"a": [1, 2]}), "arrays")
+    {'a': array([1, 2])}
+    """
+    if kind == "arrays":
+        return {column.name: column.to_numpy() for column in frame}
+    return {
+        "polars": pl.DataFrame,
+        "pandas": pl.DataFrame.to_pandas,
+        "arrow": to_arrow,
+        "array": pl.DataFrame.to_numpy,
+    }[kind](frame)
 
 
 def check_names(frame: pl.DataFrame) -> None:
@@ -133,6 +158,10 @@ def to_arrow(frame: pl.DataFrame) -> pa.Table:
 
 
 # --- the kinds -----------------------------------------------------------------------------------
+
+
+def _is_pandas(table: Any) -> bool:
+    return type(table).__module__.partition(".")[0] == "pandas" and hasattr(table, "columns")
 
 
 def _from_arrow(table: pa.Table | pa.RecordBatch) -> Handed:

@@ -1,0 +1,265 @@
+"""Models of tables: what they share. Trained on codes of a table's cells, they draw new rows, under conditions and constraints."""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastload.block.dataset import RowAccess
+from fastload.clean.files import open_table, read_csv, writing
+from fastload.clean.frames import as_kind, kind_of, pl, to_frame
+from fastload.errors import ArgumentError, ConditionError, TooFewRowsError
+from fastload.load.dataloader import DataLoader
+from fastload.load.iterable import IterableDataset
+from fastload.plan.row_plan import checked_count
+from fastload.synth.coded_batches import CodedBatches, check_table
+from fastload.synth.columns import Columns, frames_of
+from fastload.synth.constraints import Constraint, constraint_of_state, valid_rows
+from fastload.synth.training import Trainer
+
+PASSES = 60  # over the data, where max_steps does not say how long training takes
+FILE_ROWS = 1 << 16  # drawn together for a file
+MIN_ACCEPTED = 1e-4  # of rows drawn; fewer, and the condition counts as impossible
+_T = TypeVar("_T", bound="TableSynthesizer")
+
+
+class TableSynthesizer(Trainer):
+    """What models of tables have in common: columns as codes, held-out rows for early stop, sampling.
+
+    Subclasses train on batches ``{"codes": int16 or int32 [b, code columns]}`` in `_step` and draw codes in `_draw`.
+
+    Parameters
+    ----------
+    bins, max_categories, discrete, missing
+        As of `Columns.fit`: how cells become codes.
+    constraints : sequence of Constraint
+        Relations that every row drawn obeys; the rows trained on must.
+    validation_share : float
+        Of the rows: they are not trained on, but tell when to stop. 0 for none.
+    max_steps : int, optional
+        By default about 60 passes over the data.
+    options
+        Of `Trainer`.
+
+    Attributes
+    ----------
+    columns : Columns
+        The table's, once fitted.
+    """
+
+    def __init__(
+        self, *, bins: int = 24, max_categories: int = 256, discrete: Sequence[str] = (), missing: str = "error",
+        constraints: Sequence[Constraint] = (), validation_share: float = 0.1, max_steps: int | None = None, **options: Any,
+    ) -> None:  # fmt: skip
+        if not 0 <= validation_share < 1:
+            raise ArgumentError(f"validation_share must be at least 0 and less than 1, got {validation_share!r}")
+        super().__init__(**options)
+        self.max_steps = max_steps if max_steps is None else checked_count("max_steps", max_steps)
+        self.bins, self.max_categories, self.missing = bins, max_categories, missing
+        self.discrete, self.constraints = list(discrete), list(constraints)
+        self.validation_share = float(validation_share)
+        self.columns: Columns | None = None
+        self._output = "polars"
+
+    # --- training -------------------------------------------------------------------------------------
+
+    def fit(self: _T, table: Any, *, validation: Any = None, **options: Any) -> _T:
+        """Learns a table.
+
+        Parameters
+        ----------
+        table : table, path, Dataset, or loader of one
+            A polars or pandas frame, a pyarrow Table, a dict of arrays or an array [rows, columns]; the path of a CSV, Parquet or
+            Arrow file or of a data set: its codes, two bytes a cell, are held in memory. Or a ``fastload.DataLoader`` or
+            ``fastload.IterableDataset`` over a data set, of which no more than a batch is.
+        validation : table, path or Dataset, optional
+            Rows to stop by, in place of a share of the table. With a loader, which gives all its rows, there are none without it.
+        options
+            Of `Trainer.fit`: checkpoint, resume, progress, callback and others.
+
+        Raises
+        ------
+        ArgumentError
+            Values are missing and `missing` is not "keep"; rows break a constraint.
+        TooFewRowsError
+            Fewer rows to train on than a batch has.
+        UnknownCategoryError
+            The validation rows have values that the table has not.
+        StateError, DivergedError
+            As of `Trainer.fit`.
+        """
+        is_loader = isinstance(table, (DataLoader, IterableDataset))
+        self._output = kind_of(table)
+        rows = check_table(table) if is_loader else read(table)
+        self.columns = Columns.fit(
+            rows, bins=self.bins, max_categories=self.max_categories, discrete=self.discrete, missing=self.missing
+        )
+        for constraint in self.constraints:
+            constraint.fit(rows if isinstance(rows, pl.DataFrame) else pl.concat(frames_of(rows)))
+        codes = None if is_loader else self._encoded(rows)
+        if validation is not None:
+            self._validation = self._encoded(read(validation)).long()
+        elif codes is not None:
+            codes, self._validation = self._split(codes)
+        else:
+            self._validation = torch.empty(0, len(self.columns.sizes), dtype=torch.int64)
+        self._counts = self._counted(
+            [codes.numpy()] if codes is not None else map(self.columns.encode, frames_of(rows))
+        )
+        asked = self.max_steps
+        try:
+            self.max_steps = asked or max(1, PASSES * int(self._counts[0].sum()) // self.batch_size)
+            return super().fit(CodedBatches(table, self.columns) if is_loader else {"codes": codes}, **options)
+        finally:
+            self.max_steps = asked
+
+    def _encoded(self, rows: Any) -> Tensor:
+        """In two bytes a cell where they suffice."""
+        dtype = np.int16 if max(self.columns.sizes) <= np.iinfo(np.int16).max else np.int32
+        return torch.from_numpy(self.columns.encode(rows).astype(dtype, copy=False))
+
+    def _split(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows to train on, and to stop by."""
+        order = torch.randperm(len(codes), generator=torch.Generator().manual_seed(self.seed))
+        held_back = int(len(codes) * self.validation_share)
+        training = codes[order[held_back:]]
+        if len(training) < self.batch_size:
+            raise TooFewRowsError(
+                f"the rows must fill a batch: {len(training)} of {len(codes)} are left to train on, and batch_size is "
+                f"{self.batch_size}; make it smaller"
+            )
+        return training, codes[order[:held_back]].long()
+
+    def _counted(self, parts: Iterable[np.ndarray]) -> list[np.ndarray]:
+        """How often each code was seen, int64 [size] of each code column."""
+        counts = [np.zeros(size, np.int64) for size in self.columns.sizes]
+        for part in parts:
+            for count, column in zip(counts, part.T, strict=True):
+                count += np.bincount(column, minlength=len(count))
+        return counts
+
+    def _config(self) -> dict[str, Any]:
+        return super()._config() | {
+            "columns": self.columns.state(),
+            "constraints": [constraint.state() for constraint in self.constraints],
+            "counts": self._counts,
+            "output": self._output,
+        }
+
+    def _configure(self, config: Mapping[str, Any]) -> None:
+        super()._configure(config)
+        self.columns = Columns.from_state(config["columns"])
+        self.constraints = [constraint_of_state(state) for state in config["constraints"]]
+        self._counts, self._output = config["counts"], config["output"]
+
+    # --- sampling -------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _draw(self, rows: int, generator: torch.Generator, weights: Mapping[int, Tensor]) -> Tensor:
+        """Codes of new rows, int64 [rows, code columns]; those that `weights` (see `Columns.weights`) exclude are drawn again."""
+
+    def sample(self, rows: int, *, where: Mapping[str, Any] | None = None, seed: int = 0) -> Any:
+        """New rows.
+
+        Parameters
+        ----------
+        rows : int
+        where : {column: condition}, optional
+            What all rows have: a value, None for a missing one, a list of values of which any, or, for numbers and times, a pair
+            (lowest, highest), of which either may be None.
+        seed : int
+            The same rows for the same seed.
+
+        Returns
+        -------
+        A table of the kind that the model was trained on, a polars frame where that was a file: [rows, columns], of the same names
+        and data types, every value within the range, or among the categories, of the training data.
+
+        Raises
+        ------
+        NotFittedError
+        ConditionError
+            No row can meet the conditions and constraints, or next to none does.
+        UnknownFieldError, ArgumentError
+        """
+        return as_kind(self.sample_frame(rows, where=where, seed=seed), self._output)
+
+    def sample_frame(self, rows: int, *, where: Mapping[str, Any] | None = None, seed: int = 0) -> pl.DataFrame:
+        """As `sample`, always a polars frame."""
+        checked_count("rows", rows)
+        parts = list(self._parts(rows, where, seed))
+        return parts[0] if len(parts) == 1 else pl.concat(parts)
+
+    def sample_to(
+        self, path: str | os.PathLike[str], rows: int, *, where: Mapping[str, Any] | None = None, seed: int = 0,
+        overwrite: bool = False,
+    ) -> None:  # fmt: skip
+        """Writes new rows to a file, so many at a time that memory does not grow with them.
+
+        Parameters
+        ----------
+        path : path-like
+            Ends in .csv, .parquet, .arrow or .fl, a data set of blocks.
+        rows, where, seed
+            As of `sample`.
+
+        Raises
+        ------
+        ExistsError, FileIOError, and what `sample` raises
+        """
+        checked_count("rows", rows)
+        with writing(Path(path), {}, overwrite=overwrite) as sink:
+            for part in self._parts(rows, where, seed):
+                sink.write(part)
+
+    def _parts(self, rows: int, where: Mapping[str, Any] | None, seed: int) -> Iterator[pl.DataFrame]:
+        """Frames of at most FILE_ROWS rows that meet all conditions and constraints."""
+        self._fitted(next(iter(self._averaged())))
+        where = dict(where or {})
+        weights = {
+            column: torch.from_numpy(weight).float().to(self._device)
+            for column, weight in self.columns.weights(where).items()
+        }
+        generator = torch.Generator(self._device).manual_seed(seed)
+        random = np.random.default_rng(seed)
+        drawn = left = 0
+        wanted = min(rows, FILE_ROWS)
+        while left < rows:
+            codes = self._draw(wanted, generator, weights)
+            codes = codes[_meeting(codes, weights)].to("cpu", torch.int32).numpy()
+            frame = self.columns.decode(codes, random, where)
+            frame = frame.filter(pl.Series(valid_rows(frame, self.constraints))) if self.constraints else frame
+            frame = frame.head(rows - left)
+            drawn, left = drawn + wanted, left + len(frame)
+            if drawn > 1 / MIN_ACCEPTED and left < drawn * MIN_ACCEPTED:
+                raise ConditionError(
+                    f"of {drawn:,} rows drawn {left} met {where or 'the constraints'}: the model hardly ever draws such rows; ask "
+                    "for less, or train on more rows like them"
+                )
+            share = max(left / drawn, MIN_ACCEPTED)
+            wanted = int(min(FILE_ROWS, 1.1 * (rows - left) / share + 16))
+            if len(frame):
+                yield frame
+
+
+def _meeting(codes: Tensor, weights: Mapping[int, Tensor]) -> Tensor:
+    """Which rows have no code that is excluded, bool [rows]."""
+    meets = torch.ones(len(codes), dtype=torch.bool, device=codes.device)
+    for column, weight in weights.items():
+        own = codes[:, column]
+        meets &= (weight[own] if weight.ndim == 1 else weight[codes[:, column - 1], own]) > 0
+    return meets
+
+
+def read(table: Any) -> Any:
+    """What `Columns` reads: of a CSV file, which tells no types, a frame with those that its cells look like."""
+    if isinstance(table, (str, os.PathLike)) and open_table(table).is_text:
+        return read_csv(Path(table))
+    return table if isinstance(table, (str, os.PathLike, RowAccess)) else to_frame(table).frame
