@@ -1,5 +1,42 @@
-"""Samples that no data set holds: adversarial ones. Imports torch."""
+"""Samples that no data set holds: synthetic rows and images, measured for likeness and privacy, and adversarial ones.
 
-from fastload.synth.adversarial import FGSM, PGD, Robustness, robustness
+columns, constraints           tables as codes, and what every row must obey
+training                       the loop that all models share
+tables                         what models of tables share: autoregressive, table_vae, table_gan
+gan, images, autoencoder       models of images and of vectors
+mixing                         synthetic rows in the batches of a loader
+fidelity, privacy, quality     how alike, how revealing; the report and its gate
+adversarial, perturbation      inputs moved a little, so that a model errs
 
-__all__ = ["FGSM", "PGD", "Robustness", "robustness"]
+Names are resolved when they are first used; most need torch, those about tables polars as well.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_MODULES = {
+    "adversarial": ("FGSM", "PGD", "Robustness", "robustness"),
+    "autoregressive": ("TableAutoregressor",),
+    "columns": ("Columns",),
+    "constraints": ("FixedCombinations", "Inequality", "Predicate"),
+    "gan": ("GANTrainer",),
+    "mixing": ("Mixed",),
+    "table_vae": ("TableVAE",),
+}
+_PUBLIC = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = sorted(_PUBLIC)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'fastload.synth' has no attribute {name!r}")
+    value = getattr(import_module(f"fastload.synth.{_PUBLIC[name]}"), name)
+    globals()[name] = value  # found at once from now on
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -93,7 +93,7 @@ class TableAutoregressor(TableSynthesizer):
         return {"loss": loss}
 
     def _known(self, rows: int) -> Tensor:
-        """The cells that the others are told from, bool [rows, columns]: the first few in an order, which is random for half of them."""
+        """The cells that the others are told from, bool [rows, columns]: the first few in an order, random for half of the rows."""
         columns = len(self._order)
         rank = torch.rand(rows, columns, device=self._device).argsort(dim=1)
         rank[: rows // 2] = self._rank.to(self._device)
