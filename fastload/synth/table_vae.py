@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from fastload.plan.row_plan import checked_count
 from fastload.synth.batches import Batch
 from fastload.synth.column_network import IMPOSSIBLE, drawn
-from fastload.synth.tables import TableSynthesizer
+from fastload.synth.tables import TableSynthesizer, accepted
 
 
 class RowEncoder(nn.Module):
@@ -42,9 +42,11 @@ class RowDecoder(nn.Module):
         self.register_buffer("is_code", place, persistent=False)
 
     def forward(self, latent: Tensor) -> Tensor:
-        """[b, columns, codes of the longest column]"""
-        logits = self.layers(latent)
-        padded = logits.new_full((len(latent), *self.is_code.shape), IMPOSSIBLE)
+        return self.layers(latent)
+
+    def padded(self, logits: Tensor) -> Tensor:
+        """The same as [b, columns, codes of the longest column]."""
+        padded = logits.new_full((len(logits), *self.is_code.shape), IMPOSSIBLE)
         padded[:, self.is_code] = logits
         return padded
 
@@ -99,7 +101,7 @@ class TableVAE(TableSynthesizer):
     def _losses(self, codes: Tensor, encoder: nn.Module, decoder: nn.Module) -> dict[str, Tensor]:
         mean, log_variance = encoder(codes)
         latent = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
-        logits = decoder(latent)
+        logits = decoder.padded(decoder(latent))
         cells = functional.cross_entropy(logits.flatten(0, 1), codes.flatten(), reduction="sum") / len(codes)
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1).mean()
         return {"cells": cells, "latent": divergence}
@@ -115,5 +117,5 @@ class TableVAE(TableSynthesizer):
     @torch.no_grad()
     def _draw(self, rows: int, generator: torch.Generator, weights: Mapping[int, Tensor]) -> Tensor:
         latent = torch.randn(rows, self.latent_size, generator=generator, device=self._device)
-        logits = self._fitted("decoder")(latent)
-        return drawn(logits.flatten(0, 1), generator).view(rows, -1)
+        logits = self._fitted("decoder")(latent).split(self.columns.sizes, dim=1)
+        return accepted(torch.stack([drawn(part, generator) for part in logits], dim=1), weights, generator)

@@ -15,16 +15,17 @@ from torch import Tensor
 from fastload.block.dataset import RowAccess
 from fastload.clean.files import open_table, read_csv, writing
 from fastload.clean.frames import as_kind, kind_of, pl, to_frame
-from fastload.errors import ArgumentError, ConditionError, TooFewRowsError
+from fastload.errors import ArgumentError, ConditionError, NotFittedError, StateError, TooFewRowsError
 from fastload.load.dataloader import DataLoader
 from fastload.load.iterable import IterableDataset
 from fastload.plan.row_plan import checked_count
 from fastload.synth.coded_batches import CodedBatches, check_table
 from fastload.synth.columns import Columns, frames_of
-from fastload.synth.constraints import Constraint, constraint_of_state, valid_rows
+from fastload.synth.constraints import Constraint, Predicate, constraint_of_state, valid_rows
 from fastload.synth.training import Trainer
 
 PASSES = 60  # over the data, where max_steps does not say how long training takes
+FUNCTION = {"kind": "function"}  # what a file holds of a `Predicate`
 FILE_ROWS = 1 << 16  # drawn together for a file
 MIN_ACCEPTED = 1e-4  # of rows drawn; fewer, and the condition counts as impossible
 _T = TypeVar("_T", bound="TableSynthesizer")
@@ -148,22 +149,34 @@ class TableSynthesizer(Trainer):
     def _config(self) -> dict[str, Any]:
         return super()._config() | {
             "columns": self.columns.state(),
-            "constraints": [constraint.state() for constraint in self.constraints],
-            "counts": self._counts,
+            "constraints": [FUNCTION if isinstance(c, Predicate) else c.state() for c in self.constraints],
+            "counts": dict(zip(self.columns.names, self._counts, strict=True)),
             "output": self._output,
         }
 
     def _configure(self, config: Mapping[str, Any]) -> None:
         super()._configure(config)
         self.columns = Columns.from_state(config["columns"])
-        self.constraints = [constraint_of_state(state) for state in config["constraints"]]
-        self._counts, self._output = config["counts"], config["output"]
+        functions = [constraint for constraint in self.constraints if isinstance(constraint, Predicate)]
+        wanted = config["constraints"].count(FUNCTION)
+        if len(functions) != wanted:
+            raise StateError(
+                f"the model was trained under {wanted} constraints that are functions, which no file holds, got {len(functions)}: give them again, load(path, constraints=[...])"
+            )
+        remaining = iter(functions)
+        self.constraints = [
+            next(remaining) if state == FUNCTION else constraint_of_state(state) for state in config["constraints"]
+        ]
+        self._counts, self._output = list(config["counts"].values()), config["output"]
 
     # --- sampling -------------------------------------------------------------------------------------
 
     @abstractmethod
     def _draw(self, rows: int, generator: torch.Generator, weights: Mapping[int, Tensor]) -> Tensor:
-        """Codes of new rows, int64 [rows, code columns]; those that `weights` (see `Columns.weights`) exclude are drawn again."""
+        """Codes of so many new rows, or of those among them that meet conditions, int64 [<= rows, code columns].
+
+        weights : as `Columns.weights` has them, float32 on the device. A model that cannot draw such rows at once uses `accepted`.
+        """
 
     def sample(self, rows: int, *, where: Mapping[str, Any] | None = None, seed: int = 0) -> Any:
         """New rows.
@@ -221,7 +234,10 @@ class TableSynthesizer(Trainer):
 
     def _parts(self, rows: int, where: Mapping[str, Any] | None, seed: int) -> Iterator[pl.DataFrame]:
         """Frames of at most FILE_ROWS rows that meet all conditions and constraints."""
-        self._fitted(next(iter(self._averaged())))
+        if self.columns is None:
+            raise NotFittedError(
+                f"this {type(self).__name__} must be trained before it draws rows: call fit, or load one"
+            )
         where = dict(where or {})
         weights = {
             column: torch.from_numpy(weight).float().to(self._device)
@@ -229,33 +245,31 @@ class TableSynthesizer(Trainer):
         }
         generator = torch.Generator(self._device).manual_seed(seed)
         random = np.random.default_rng(seed)
-        drawn = left = 0
-        wanted = min(rows, FILE_ROWS)
-        while left < rows:
-            codes = self._draw(wanted, generator, weights)
-            codes = codes[_meeting(codes, weights)].to("cpu", torch.int32).numpy()
+        drawn = good = given = 0
+        while given < rows:
+            share = good / drawn if drawn else 1.0
+            wanted = min(FILE_ROWS, int(1.1 * (rows - given) / max(share, MIN_ACCEPTED)) + 1)
+            codes = self._draw(wanted, generator, weights).to("cpu", torch.int32).numpy()
             frame = self.columns.decode(codes, random, where)
             frame = frame.filter(pl.Series(valid_rows(frame, self.constraints))) if self.constraints else frame
-            frame = frame.head(rows - left)
-            drawn, left = drawn + wanted, left + len(frame)
-            if drawn > 1 / MIN_ACCEPTED and left < drawn * MIN_ACCEPTED:
+            drawn, good = drawn + wanted, good + len(frame)
+            if drawn > 1 / MIN_ACCEPTED and good < drawn * MIN_ACCEPTED:
                 raise ConditionError(
-                    f"of {drawn:,} rows drawn {left} met {where or 'the constraints'}: the model hardly ever draws such rows; ask "
+                    f"of {drawn:,} rows drawn {good} met {where or 'the constraints'}: the model hardly ever draws such rows; ask "
                     "for less, or train on more rows like them"
                 )
-            share = max(left / drawn, MIN_ACCEPTED)
-            wanted = int(min(FILE_ROWS, 1.1 * (rows - left) / share + 16))
             if len(frame):
-                yield frame
+                yield frame.head(rows - given)
+            given += min(len(frame), rows - given)
 
 
-def _meeting(codes: Tensor, weights: Mapping[int, Tensor]) -> Tensor:
-    """Which rows have no code that is excluded, bool [rows]."""
-    meets = torch.ones(len(codes), dtype=torch.bool, device=codes.device)
+def accepted(codes: Tensor, weights: Mapping[int, Tensor], generator: torch.Generator) -> Tensor:
+    """Of rows drawn without conditions those that meet them, each kept as likely as its weights say."""
     for column, weight in weights.items():
         own = codes[:, column]
-        meets &= (weight[own] if weight.ndim == 1 else weight[codes[:, column - 1], own]) > 0
-    return meets
+        likely = weight[own] if weight.ndim == 1 else weight[codes[:, column - 1], own]
+        codes = codes[torch.rand(len(codes), generator=generator, device=codes.device) < likely]
+    return codes
 
 
 def read(table: Any) -> Any:
