@@ -23,6 +23,7 @@ LAYERS = [
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 ONLY_IN = {
     "torch": {"load", "synth", "demo", "bench"},
+    "opacus": {"synth"},
     "numba": {"kernels"},
     "cupy": {"kernels"},
     "pyarrow": {"ingest", "clean", "demo", "engines"},

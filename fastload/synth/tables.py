@@ -161,7 +161,8 @@ class TableSynthesizer(Trainer):
         wanted = config["constraints"].count(FUNCTION)
         if len(functions) != wanted:
             raise StateError(
-                f"the model was trained under {wanted} constraints that are functions, which no file holds, got {len(functions)}: give them again, load(path, constraints=[...])"
+                f"the model was trained under {wanted} constraints that are functions, which no file holds, got "
+                f"{len(functions)}: give them again, load(path, constraints=[...])"
             )
         remaining = iter(functions)
         self.constraints = [
