@@ -1,4 +1,4 @@
-"""The command line: convert, info, verify, check, clean, balance, bench, demo.
+"""The command line: convert, info, verify, check, clean, balance, synth, bench, demo.
 
 Exit codes: 0 well done, 1 the data or the machine is at fault, 2 the command is, 130 interrupted. What was
 asked for goes to stdout, errors and progress to stderr. A command imports what it needs when it runs.
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from fastload.block.statistics import FieldStatistics
     from fastload.clean import Plan, QualityReport
     from fastload.schema import Field
+    from fastload.synth.quality import SynthesisReport
+    from fastload.synth.tables import TableSynthesizer
 
 OK, DATA_PROBLEM, USAGE, INTERRUPTED = 0, 1, 2, 130
 NEAR_DECIMALS = 3
@@ -303,6 +305,133 @@ def _strategy_of(source: Dataset, options: argparse.Namespace) -> Any:
             f"--sampling-strategy must name classes of {options.label!r}, which are "
             f"{'true and false' if is_bool else 'whole numbers'}; got {', '.join(options.sampling_strategy)}"
         ) from None
+
+
+def _synth_fit(options: argparse.Namespace) -> int:
+    _need("torch", "synth")
+    from fastload.clean.frames import check_columns
+    from fastload.synth.quality import Limits
+    from fastload.synth.synthesizers import METHODS
+    from fastload.synth.tables import frame_of
+
+    if os.path.exists(options.model) and not options.overwrite:
+        raise ExistsError(f"{options.model} exists; choose another file or give --overwrite")
+    limits = Limits.parse(options.limit)
+    table = frame_of(options.table)
+    check_columns(table, [] if options.target is None else [options.target])
+    real, holdout = _held_out(table, options.holdout, options.seed)
+    if options.method != "autoregressive" and options.epsilon is not None:
+        raise ArgumentError(f"--epsilon is for the method autoregressive; {options.method!r} cannot be trained so")
+    model = METHODS[options.method](**_synth_arguments(options))
+    model.fit(real, checkpoint=options.checkpoint, progress=None if not options.quiet else False)
+    report = model.check(real, holdout=holdout, target=options.target, limits=limits, seed=options.seed)
+    model.save(options.model)
+    _show_synthesis(options, report)
+    for failure in model.failures:
+        print(f"fastload: the check failed: {failure}", file=sys.stderr)
+    if model.failures:
+        print(f"fastload: {options.model} was written; fastload synth sample will need --force", file=sys.stderr)
+    return OK
+
+
+def _held_out(table: Any, share: float, seed: int) -> tuple[Any, Any]:
+    """Rows to train on, and those that privacy and usefulness are measured by; none where the share is 0."""
+    if not share:
+        return table, None
+    table = table.sample(fraction=1.0, shuffle=True, seed=seed)
+    held_out = max(1, round(len(table) * share))
+    return table[held_out:], table[:held_out]
+
+
+def _synth_arguments(options: argparse.Namespace) -> dict[str, Any]:
+    """What the model is made with; what was not given is left to its defaults."""
+    given = {"max_steps": options.steps, "batch_size": options.batch_size, "timeout_s": options.timeout_s}
+    if options.method == "autoregressive":
+        given["target"] = options.target
+    if options.epsilon is not None:
+        from fastload.synth.differential_privacy import DifferentialPrivacy
+
+        given["privacy"] = DifferentialPrivacy(options.epsilon, options.delta)
+    return {
+        "discrete": options.discrete or [],
+        "missing": options.missing,
+        "seed": options.seed,
+        "device": options.device,
+    } | {name: value for name, value in given.items() if value is not None}
+
+
+def _synth_sample(options: argparse.Namespace) -> int:
+    _need("torch", "synth")
+    from fastload.synth.synthesizers import load_synthesizer
+
+    model = load_synthesizer(options.model)
+    where = _conditions(model, options.where)
+    model.sample_to(
+        options.destination,
+        options.rows,
+        where=where,
+        seed=options.seed,
+        overwrite=options.overwrite,
+        force=options.force,
+    )
+    print(f"{options.destination}: {_count(options.rows, 'row')}")
+    return OK
+
+
+def _conditions(model: TableSynthesizer, given: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """COLUMN=VALUE, COLUMN=A,B or COLUMN=LOW..HIGH, in the type of the column."""
+    from fastload.clean.frames import check_columns, pl
+
+    dtypes = model.columns.dtypes
+    check_columns(pl.DataFrame(schema=dtypes), [name for name, _ in given])
+
+    def value(name: str, text: str) -> Any:
+        try:
+            if dtypes[name] == pl.Boolean:
+                return TRUTHS[text.lower()]
+            return pl.Series([text]).cast(dtypes[name])[0]
+        except (KeyError, pl.exceptions.PolarsError):
+            raise ArgumentError(
+                f"--where {name}: {text!r} is no value of that column, which holds {dtypes[name]}"
+            ) from None
+
+    conditions: dict[str, Any] = {}
+    for name, text in given:
+        low, dots, high = text.partition("..")
+        if dots and not dtypes[name] == pl.String:
+            conditions[name] = (value(name, low) if low else None, value(name, high) if high else None)
+        else:
+            conditions[name] = [value(name, part) if part else None for part in text.split(",")]
+    return conditions
+
+
+def _synth_report(options: argparse.Namespace) -> int:
+    from fastload.synth.quality import Limits, check_synthetic, failures
+    from fastload.synth.tables import frame_of
+
+    limits = Limits.parse(options.limit)
+    tables = {
+        name: None if (path := getattr(options, name)) is None else frame_of(path)
+        for name in ("real", "synthetic", "holdout", "test")
+    }
+    report = check_synthetic(**tables, target=options.target, discrete=options.discrete or [], seed=options.seed)
+    _show_synthesis(options, report)
+    found = failures(report, limits)
+    for failure in found:
+        print(f"fastload: the check failed: {failure}", file=sys.stderr)
+    return DATA_PROBLEM if found else OK
+
+
+def _show_synthesis(options: argparse.Namespace, report: SynthesisReport) -> None:
+    from fastload.synth.page import synthesis_page
+
+    if options.json:
+        _print_json(report.to_json())
+    else:
+        print(report)
+    if options.html:
+        with open(options.html, "w", encoding="utf-8") as file:
+            file.write(synthesis_page(report))
 
 
 def _bench(options: argparse.Namespace) -> int:
@@ -639,7 +768,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("--version", action=_Version, help="show the version and leave")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
-    for add in (_add_convert, _add_info, _add_verify, _add_check, _add_clean, _add_balance, _add_bench, _add_demo):
+    for add in (
+        _add_convert, _add_info, _add_verify, _add_check, _add_clean, _add_balance, _add_synth, _add_bench, _add_demo,
+    ):  # fmt: skip
         add(commands, common)
     return parser
 
@@ -902,6 +1033,127 @@ def _add_balance(commands: Any, common: argparse.ArgumentParser) -> None:
     add("--plot", metavar="FILE", help="rows of each class before and after, as .svg or .html")
     add("--overwrite", action="store_true", help="replace the destination")
     add("--json", action="store_true", help="print the classes as JSON")
+
+
+def _add_synth(commands: Any, common: argparse.ArgumentParser) -> None:
+    command = commands.add_parser(
+        "synth",
+        help="learn a table and draw synthetic rows; measure how alike and how revealing such rows are",
+        description="Learn a table, draw synthetic rows, measure them.",
+        epilog="Example: fastload synth fit train.csv late.synth --target late",
+    )
+    parts = command.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
+    for add in (_add_synth_fit, _add_synth_sample, _add_synth_report):
+        add(parts, common)
+
+
+def _add_synth_fit(commands: Any, common: argparse.ArgumentParser) -> None:
+    command = _command(
+        commands,
+        common,
+        "fit",
+        _synth_fit,
+        "train a model of a table, and measure the rows that it draws",
+        "fastload synth fit train.csv late.synth --target late --html report.html",
+    )
+    add = command.add_argument
+    add("table", help="csv, parquet, arrow, or the folder of a data set")
+    add("model", help="file to write, by habit NAME.synth")
+    add(
+        "--method",
+        choices=("autoregressive", "gan", "vae"),
+        default="autoregressive",
+        help="column after column by likelihood, a conditional GAN, or a variational autoencoder (default: autoregressive)",
+    )
+    add(
+        "--missing",
+        choices=("error", "keep"),
+        default="error",
+        help="keep: missing values are drawn, too (default: error)",
+    )
+    add("--steps", type=_at_least(1), metavar="N", help="of training (default: as many as suit the rows)")
+    add("--timeout-s", type=_at_least(0.1, float), metavar="S", help="training ends after so long")
+    add("--batch-size", type=_at_least(1), metavar="ROWS", help="default: 500")
+    add("--device", default="cpu", help="default: cpu")
+    add("--checkpoint", metavar="FILE", help="write one now and then, and go on from it if it is there")
+    add("--epsilon", type=_at_least(0.01, float), metavar="E", help="train with differential privacy (needs opacus)")
+    add(
+        "--delta", type=_at_least(0.0, float), default=1e-5, metavar="D", help="of differential privacy (default: 1e-5)"
+    )
+    add(
+        "--holdout",
+        type=_at_least(0.0, float),
+        default=0.2,
+        metavar="SHARE",
+        help="of the rows, kept from the model to measure privacy and usefulness by (default: 0.2)",
+    )
+    add("--quiet", action="store_true", help="no progress bar")
+    add("--overwrite", action="store_true", help="replace the model")
+    _add_measuring(command)
+
+
+def _add_synth_sample(commands: Any, common: argparse.ArgumentParser) -> None:
+    command = _command(
+        commands,
+        common,
+        "sample",
+        _synth_sample,
+        "draw rows from a model, of any kind or under conditions",
+        "fastload synth sample late.synth more.fl --rows 5000 --where late=1 --where distance=500..1000",
+    )
+    add = command.add_argument
+    add("model", help="what fastload synth fit has written")
+    add("destination", help="a csv, parquet or arrow file, or NAME.fl for a data set")
+    add("--rows", type=_at_least(1), required=True, metavar="N")
+    add(
+        "--where",
+        type=_assigned,
+        action="append",
+        default=[],
+        metavar="COLUMN=VALUE",
+        help="what all rows have: a value, A,B for either, LOW..HIGH for a range (may be given again)",
+    )
+    add("--seed", type=_at_least(0), default=0, help="of what is drawn (default: 0)")
+    add("--overwrite", action="store_true", help="replace the destination")
+    add("--force", action="store_true", help="write rows of a model that failed its check")
+
+
+def _add_synth_report(commands: Any, common: argparse.ArgumentParser) -> None:
+    command = _command(
+        commands,
+        common,
+        "report",
+        _synth_report,
+        "measure synthetic rows, from whatever source, beside real ones",
+        "fastload synth report train.csv synthetic.csv --holdout holdout.csv --target late --html report.html",
+    )
+    add = command.add_argument
+    add("real", help="the rows that the model was trained on: csv, parquet, arrow, or the folder of a data set")
+    add("synthetic", help="rows of the same columns")
+    add("--holdout", metavar="TABLE", help="real rows that the model has not seen: without, privacy is hardly measured")
+    add(
+        "--test",
+        metavar="TABLE",
+        help="real rows to test on what is learnt from synthetic ones (default: the hold-out)",
+    )
+    _add_measuring(command)
+
+
+def _add_measuring(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("--target", metavar="COLUMN", help="what others are to predict: tells how useful synthetic rows are")
+    add("--discrete", type=_listed, metavar="A,B,C", help="columns of numbers that are categories")
+    add(
+        "--limit",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=NUMBER",
+        help="what rows must keep to: pair_trends=0.6, membership_auc=0.6, usefulness=none ...",
+    )
+    add("--seed", type=_at_least(0), default=0, help="of all that is drawn (default: 0)")
+    add("--json", action="store_true", help="print the report as JSON")
+    add("--html", metavar="FILE", help="write the report as a page with plots")
 
 
 def _add_bench(commands: Any, common: argparse.ArgumentParser) -> None:

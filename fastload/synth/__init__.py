@@ -23,6 +23,9 @@ _MODULES = {
     "constraints": ("FixedCombinations", "Inequality", "Predicate"),
     "gan": ("GANTrainer",),
     "mixing": ("Mixed",),
+    "quality": ("Limits", "SynthesisReport", "check_synthetic", "failures"),
+    "synthesizers": ("load_synthesizer",),
+    "table_gan": ("TableGAN",),
     "table_vae": ("TableVAE",),
 }
 _PUBLIC = {name: module for module, names in _MODULES.items() for name in names}

@@ -256,6 +256,11 @@ class Columns:
             )
         return kind, shares
 
+    @property
+    def dtypes(self) -> dict[str, pl.DataType]:
+        """Of the columns of the table."""
+        return {name: kind.dtype for name, kind in self._kinds.items()}
+
     def state(self) -> dict[str, Any]:
         """Plain values and arrays, for `from_state`."""
         return {name: kind.state() for name, kind in self.kinds.items()}

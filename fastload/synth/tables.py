@@ -15,18 +15,19 @@ from torch import Tensor
 from fastload.block.dataset import RowAccess
 from fastload.clean.files import open_table, read_csv, writing
 from fastload.clean.frames import as_kind, kind_of, pl, to_frame
-from fastload.errors import ArgumentError, ConditionError, NotFittedError, StateError, TooFewRowsError
+from fastload.errors import ArgumentError, ConditionError, NotFittedError, StateError, TooFewRowsError, UnfaithfulError
 from fastload.load.dataloader import DataLoader
 from fastload.load.iterable import IterableDataset
 from fastload.plan.row_plan import checked_count
 from fastload.synth.coded_batches import CodedBatches, check_table
 from fastload.synth.columns import Columns, frames_of
 from fastload.synth.constraints import Constraint, Predicate, constraint_of_state, valid_rows
+from fastload.synth.quality import Limits, SynthesisReport, check_synthetic, failures
 from fastload.synth.training import Trainer
 
-PASSES = 60  # over the data, where max_steps does not say how long training takes
 FUNCTION = {"kind": "function"}  # what a file holds of a `Predicate`
-FILE_ROWS = 1 << 16  # drawn together for a file
+FILE_ROWS = 1 << 16  # decoded together
+DRAWN_ROWS = 1 << 13  # of which a model computes so many together
 MIN_ACCEPTED = 1e-4  # of rows drawn; fewer, and the condition counts as impossible
 _T = TypeVar("_T", bound="TableSynthesizer")
 
@@ -45,7 +46,7 @@ class TableSynthesizer(Trainer):
     validation_share : float
         Of the rows: they are not trained on, but tell when to stop. 0 for none.
     max_steps : int, optional
-        By default about 60 passes over the data.
+        By default as many as make about 60 passes over the data, or what the model says.
     options
         Of `Trainer`.
 
@@ -53,7 +54,11 @@ class TableSynthesizer(Trainer):
     ----------
     columns : Columns
         The table's, once fitted.
+    failures : list of str, optional
+        Why the model's rows are not to be used, as `check` found; None where it was not asked.
     """
+
+    _passes = 60  # over the data, where max_steps does not say how long training takes
 
     def __init__(
         self, *, bins: int = 24, max_categories: int = 256, discrete: Sequence[str] = (), missing: str = "error",
@@ -67,6 +72,7 @@ class TableSynthesizer(Trainer):
         self.discrete, self.constraints = list(discrete), list(constraints)
         self.validation_share = float(validation_share)
         self.columns: Columns | None = None
+        self.failures: list[str] | None = None
         self._output = "polars"
 
     # --- training -------------------------------------------------------------------------------------
@@ -97,13 +103,14 @@ class TableSynthesizer(Trainer):
             As of `Trainer.fit`.
         """
         is_loader = isinstance(table, (DataLoader, IterableDataset))
+        self.failures = None
         self._output = kind_of(table)
         rows = check_table(table) if is_loader else read(table)
         self.columns = Columns.fit(
             rows, bins=self.bins, max_categories=self.max_categories, discrete=self.discrete, missing=self.missing
         )
         for constraint in self.constraints:
-            constraint.fit(rows if isinstance(rows, pl.DataFrame) else pl.concat(frames_of(rows)))
+            constraint.fit(frame_of(rows))
         codes = None if is_loader else self._encoded(rows)
         if validation is not None:
             self._validation = self._encoded(read(validation)).long()
@@ -116,7 +123,7 @@ class TableSynthesizer(Trainer):
         )
         asked = self.max_steps
         try:
-            self.max_steps = asked or max(1, PASSES * int(self._counts[0].sum()) // self.batch_size)
+            self.max_steps = asked or max(1, self._passes * int(self._counts[0].sum()) // self.batch_size)
             return super().fit(CodedBatches(table, self.columns) if is_loader else {"codes": codes}, **options)
         finally:
             self.max_steps = asked
@@ -170,6 +177,13 @@ class TableSynthesizer(Trainer):
         ]
         self._counts, self._output = list(config["counts"].values()), config["output"]
 
+    def _state(self) -> dict[str, Any]:
+        return super()._state() | {"failures": self.failures}
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        super()._restore(state)
+        self.failures = state["failures"]
+
     # --- sampling -------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -213,7 +227,7 @@ class TableSynthesizer(Trainer):
 
     def sample_to(
         self, path: str | os.PathLike[str], rows: int, *, where: Mapping[str, Any] | None = None, seed: int = 0,
-        overwrite: bool = False,
+        overwrite: bool = False, force: bool = False,
     ) -> None:  # fmt: skip
         """Writes new rows to a file, so many at a time that memory does not grow with them.
 
@@ -223,15 +237,47 @@ class TableSynthesizer(Trainer):
             Ends in .csv, .parquet, .arrow or .fl, a data set of blocks.
         rows, where, seed
             As of `sample`.
+        force : bool
+            Also where `check` found that the rows are not to be used.
 
         Raises
         ------
+        UnfaithfulError
+            `check` found so.
         ExistsError, FileIOError, and what `sample` raises
         """
         checked_count("rows", rows)
+        if self.failures and not force:
+            raise UnfaithfulError(
+                f"what this model draws has failed its check: {'; '.join(self.failures)}. Train on more rows or for longer, set "
+                "other limits, or force it"
+            )
         with writing(Path(path), {}, overwrite=overwrite) as sink:
             for part in self._parts(rows, where, seed):
                 sink.write(part)
+
+    def check(
+        self, real: Any, *, holdout: Any = None, test: Any = None, target: str | None = None, limits: Limits | None = None,
+        seed: int = 0,
+    ) -> SynthesisReport:  # fmt: skip
+        """Draws as many rows as there are real ones, and measures them; `failures` then says why they are not to be used.
+
+        Parameters
+        ----------
+        real : table, path or Dataset
+            What the model was trained on.
+        holdout, test, target, seed
+            As of `check_synthetic`.
+        limits : Limits, optional
+            What the rows must keep to.
+        """
+        real, holdout, test = (None if table is None else frame_of(table) for table in (real, holdout, test))
+        drawn = self.sample_frame(len(real), seed=seed)
+        report = check_synthetic(
+            real, drawn, holdout=holdout, test=test, target=target, discrete=self.discrete, seed=seed
+        )
+        self.failures = failures(report, limits)
+        return report
 
     def _parts(self, rows: int, where: Mapping[str, Any] | None, seed: int) -> Iterator[pl.DataFrame]:
         """Frames of at most FILE_ROWS rows that meet all conditions and constraints."""
@@ -250,7 +296,8 @@ class TableSynthesizer(Trainer):
         while given < rows:
             share = good / drawn if drawn else 1.0
             wanted = min(FILE_ROWS, int(1.1 * (rows - given) / max(share, MIN_ACCEPTED)) + 1)
-            codes = self._draw(wanted, generator, weights).to("cpu", torch.int32).numpy()
+            sizes = [min(DRAWN_ROWS, wanted - begin) for begin in range(0, wanted, DRAWN_ROWS)]
+            codes = torch.cat([self._draw(size, generator, weights) for size in sizes]).to("cpu", torch.int32).numpy()
             frame = self.columns.decode(codes, random, where)
             frame = frame.filter(pl.Series(valid_rows(frame, self.constraints))) if self.constraints else frame
             drawn, good = drawn + wanted, good + len(frame)
@@ -271,6 +318,11 @@ def accepted(codes: Tensor, weights: Mapping[int, Tensor], generator: torch.Gene
         likely = weight[own] if weight.ndim == 1 else weight[codes[:, column - 1], own]
         codes = codes[torch.rand(len(codes), generator=generator, device=codes.device) < likely]
     return codes
+
+
+def frame_of(table: Any) -> pl.DataFrame:
+    """A table, file or data set as one frame."""
+    return pl.concat(frames_of(read(table)))
 
 
 def read(table: Any) -> Any:

@@ -19,12 +19,22 @@ from fastload.errors import (
     SchemaError,
     StateError,
     TooFewRowsError,
+    UnfaithfulError,
     UnknownCategoryError,
     UnknownFieldError,
 )
-from fastload.synth import FixedCombinations, Inequality, Mixed, Predicate, TableAutoregressor, TableVAE
+from fastload.synth import (
+    FixedCombinations,
+    Inequality,
+    Limits,
+    Mixed,
+    Predicate,
+    TableAutoregressor,
+    TableGAN,
+    TableVAE,
+)
 
-MODELS = [TableAutoregressor, TableVAE]
+MODELS = [TableAutoregressor, TableGAN, TableVAE]
 SMALL = {"batch_size": 100, "max_steps": 60, "score_every": 30}
 
 
@@ -55,7 +65,8 @@ def table() -> pl.DataFrame:
 
 @pytest.fixture(scope="module", params=MODELS, ids=lambda kind: kind.__name__)
 def model(request, table):
-    return request.param(**SMALL).fit(table)
+    longer = {"max_steps": 300} if request.param is TableGAN else {}  # it learns slowly
+    return request.param(**SMALL | longer).fit(table)
 
 
 def test_rows_have_the_columns_types_and_range_of_the_table(model, table):
@@ -146,6 +157,21 @@ def test_rows_go_to_files(model, tmp_path, suffix):
         model.sample_to(path, 10)
 
 
+def test_a_model_that_failed_its_check_writes_nothing_unless_forced(table, tmp_path):
+    model = TableVAE(batch_size=100, max_steps=1).fit(table)
+    assert model.failures is None
+    report = model.check(table, holdout=weather(seed=1), limits=Limits(pair_trends=0.99))
+    assert report.num_synthetic == len(table)
+    assert any("pair trends" in failure for failure in model.failures)
+    model.save(tmp_path / "m")
+    again = TableVAE.load(tmp_path / "m")
+    with pytest.raises(UnfaithfulError, match="pair trends"):
+        again.sample_to(tmp_path / "rows.csv", 10)
+    again.sample_to(tmp_path / "rows.csv", 10, force=True)
+    assert pl.read_csv(tmp_path / "rows.csv").height == 10
+    assert model.fit(table).failures is None
+
+
 @pytest.mark.parametrize("kind", MODELS)
 def test_files_and_loaders_are_learned_from(kind, tmp_path):
     table = weather(400).drop("day", "country")
@@ -225,7 +251,7 @@ def test_validation_rows_of_unknown_categories(table):
 @pytest.mark.parametrize("kind", MODELS)
 def test_a_batch_larger_than_the_data(kind, table):
     with pytest.raises(TooFewRowsError, match=r"540 of 600 .* batch_size is 601"):
-        kind(batch_size=601).fit(table)
+        kind(batch_size=601, validation_share=0.1, **({"pack": 1} if kind is TableGAN else {})).fit(table)
 
 
 def test_a_model_that_is_not_trained():
@@ -262,7 +288,7 @@ def test_loaders_of_vectors_are_refused(tmp_path):
 def test_dependence_is_learned(kind):
     """Rain tells the delay, in the synthetic rows as in the real ones."""
     table = weather(3000).select("town", "rain", "late")
-    rows = kind(batch_size=200, max_steps=600).fit(table).sample(3000)
+    rows = kind(batch_size=100, max_steps=500).fit(table).sample(3000)
     for frame in (table, rows):
         rainy, dry = (frame.filter(pl.col("rain") > 12)["late"].mean(), frame.filter(pl.col("rain") < 5)["late"].mean())
         assert rainy > 0.5
