@@ -10,7 +10,9 @@ import numpy as np
 from fastload.clean.frames import as_floats, check_columns, pl, to_frame
 from fastload.errors import ArgumentError, DtypeError, EmptyError, NotFiniteError
 
-MAX_DISCRETE = 20  # a column of integers with so few values, or fewer, holds categories
+MAX_DISCRETE = (
+    24  # different integers that are categories, where each was seen ten times on average: as `Columns` has it
+)
 
 
 class Column(NamedTuple):
@@ -39,8 +41,8 @@ def align(
 ) -> list[Column]:
     """The columns of the tables.
 
-    Text and truth values are categories, so are integers of at most 20 different values, and the columns named in `discrete`; other
-    numbers and times are numbers, these counted in the unit of their type.
+    Text and truth values are categories, so are integers of few values, and the columns named in `discrete`. Other numbers
+    and times are numbers, times counted in the unit of their type.
 
     Parameters
     ----------
@@ -91,7 +93,7 @@ def _column(parts: dict[str, pl.Series], is_discrete: bool) -> Column:
 
 def _holds_numbers(column: pl.Series) -> bool:
     if column.dtype.is_integer():
-        return column.n_unique() > MAX_DISCRETE
+        return column.drop_nulls().n_unique() > max(2, min(MAX_DISCRETE, len(column) // 10))
     return column.dtype.is_numeric() or column.dtype.is_temporal()
 
 

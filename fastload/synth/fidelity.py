@@ -26,7 +26,7 @@ DECIMALS = 14  # numbers that are equal when rounded so are equal
 BINS = 10  # of numbers beside categories
 STRONG_CORRELATION, STRONG_ASSOCIATION = 0.5, 0.3  # of real pairs whose trends are averaged
 MAX_CELLS = 1 << 20  # of a table of counts that is laid out whole
-SHOWN_VALUES = 12
+SHOWN_VALUES = 8
 DETECTION_ROWS, DETECTION_FOLDS = 10_000, 3
 MAX_CLASSES = 50
 MIN_GAIN = 0.02  # over chance: what real rows must bring before it is asked what synthetic ones keep of it
@@ -43,7 +43,7 @@ class ColumnShape:
     where the real column has no value.
     validity : share of synthetic cells within the real range, or among the real categories; a gap is valid if real ones have some.
     missing : shares of missing cells, real and synthetic.
-    places, real, synthetic : for a plot, centres of bins or the most frequent values, and shares of the cells.
+    places, real, synthetic : for a plot, centres of bins or the values that are most off, and shares of the cells.
     """
 
     name: str
@@ -92,7 +92,8 @@ def _category_shape(
     counts = [np.bincount(codes, minlength=len(column.values)) for codes in (real, synthetic)]
     drift = category_drift(column.name, *({i: int(c[i]) for i in np.flatnonzero(c)} for c in counts), (0.0, 0.0))
     shares = [c / max(1, c.sum()) for c in counts]
-    shown = [i for i in np.argsort(-np.maximum(*shares), kind="stable")[:SHOWN_VALUES] if max(c[i] for c in counts)]
+    shown = np.argsort(-np.abs(shares[0] - shares[1]), kind="stable")
+    shown = shown[np.maximum(*counts)[shown] > 0][:SHOWN_VALUES]
     plot = [str(column.values[i]) for i in shown], *(s[shown].tolist() for s in shares)
     return None if drift is None else 1 - drift.distance, plot
 

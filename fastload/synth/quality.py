@@ -127,7 +127,7 @@ def check_synthetic(
     target : column, optional
         What a model is to predict: of 2 to 50 classes, or numbers.
     discrete : names of columns of numbers that are categories
-        Integers of at most 20 different values are in any case.
+        Integers of few values are in any case (see `Columns`).
     guarantee : (epsilon, delta), optional
         Of training with differential privacy, to be told in the report.
     seed : int
@@ -277,8 +277,16 @@ class Verdict(NamedTuple):
         return self.found <= self.limit if self.at_most else self.found >= self.limit
 
     def __str__(self) -> str:
-        bound = "at most" if self.at_most else "at least"
-        return f"{self.what} must be {bound} {_told(self.limit, self.found)}, found {_told(self.found, self.limit)}"
+        return f"{self.what} must be {self.bound}, found {self.found_text}"
+
+    @property
+    def bound(self) -> str:
+        """Such as "at least 0.7"."""
+        return f"{'at most' if self.at_most else 'at least'} {_told(self.limit, self.found)}"
+
+    @property
+    def found_text(self) -> str:
+        return _told(self.found, self.limit)
 
 
 def verdicts(report: SynthesisReport, limits: Limits | None = None) -> list[Verdict]:
@@ -304,117 +312,102 @@ def failures(report: SynthesisReport, limits: Limits | None = None) -> list[str]
 
 def _told(value: float, other: float) -> str:
     """With as many digits as tell it from the other one."""
-    digits = next(
-        digits for digits in range(3, 18) if significant(value, digits) != significant(other, digits) or digits == 17
-    )
-    return significant(value, digits)
+    texts = [(significant(value, digits), significant(other, digits)) for digits in range(3, 18)]
+    return next((text for text, others in texts if text != others), texts[0][0])
 
 
 # --- as text -------------------------------------------------------------------------------------
 
 
-def figure_rows(report: SynthesisReport) -> list[tuple[str, str, str]]:
-    """The figures that count, the first ones first: what, found, and what to hold it against."""
-    return [*_use_rows(report), *_likeness_rows(report), *_privacy_rows(report)]
+class Figure(NamedTuple):
+    """beside : what to hold it against. is_headline : one to look at first."""
+
+    what: str
+    found: str
+    beside: str
+    is_headline: bool = True
 
 
-def _use_rows(report: SynthesisReport) -> list[tuple[str, str, str]]:
-    use = report.use
+def figures(report: SynthesisReport) -> list[Figure]:
+    """What was found, as texts; an average over columns is no headline."""
+    return [*_use_figures(report.use), *_likeness_figures(report), *_privacy_figures(report)]
+
+
+def _use_figures(use: Usefulness | None) -> list[Figure]:
     if use is None:
         return []
-    made, real, bootstrap = use.synthetic, use.real, use.bootstrap
-    rows = [
-        (
-            f"{use.target} learnt from synthetic rows, {use.measure}",
-            "none" if made is None else significant(made.score),
-            f"from real rows {significant(real.score)}, bootstrap {significant(bootstrap.score)}",
+
+    def figure(what: str, name: str, is_headline: bool) -> Figure:
+        found, real, bootstrap = (
+            "none" if scores is None else significant(getattr(scores, name))
+            for scores in (use.synthetic, use.real, use.bootstrap)
         )
-    ]
-    if real.average_precision is not None:
-        rows.append(
-            (
-                "  average precision",
-                "none" if made is None else significant(made.average_precision),
-                f"from real rows {significant(real.average_precision)}, bootstrap {significant(bootstrap.average_precision)}",
-            )
-        )
-    return rows
+        beside = f"learnt from synthetic rows; from real ones {real}, from a bootstrap of them {bootstrap}"
+        return Figure(what, found, beside, is_headline)
+
+    score = figure(f"{use.measure} of {use.target}", "score", True)
+    return [score] if use.measure == "R2" else [score, figure("average precision", "average_precision", False)]
 
 
-def _likeness_rows(report: SynthesisReport) -> list[tuple[str, str, str]]:
-    rows = []
+def _likeness_figures(report: SynthesisReport) -> list[Figure]:
+    found = []
     if report.pair_trends is not None:
         beside = f"columns drawn independently {significant(report.independent_trends)}"
         if report.holdout_trends is not None:
             beside = f"other real rows {significant(report.holdout_trends)}, {beside}"
-        rows.append(("pair trends", significant(report.pair_trends), beside))
+        found.append(Figure("pair trends", significant(report.pair_trends), beside))
     if report.correlation_error is not None:
-        rows.append(("correlation error", significant(report.correlation_error), "mean difference of the correlations"))
+        beside = "mean difference of the correlations"
+        found.append(Figure("correlation error", significant(report.correlation_error), beside, False))
     if report.column_shapes is not None:
-        rows.append(
-            ("column shapes", significant(report.column_shapes), "1 is the same; columns drawn independently 1")
-        )
-    return [
-        *rows,
-        (
-            "validity",
-            significant(report.validity, 6),
-            "share of cells within the real range, or among the real categories",
-        ),
-        ("detection AUC", significant(report.detection_auc), "0.5: a classifier cannot tell them from real rows"),
-    ]
+        beside = "1: each column is distributed as the real one; columns drawn independently 1"
+        found.append(Figure("column shapes", significant(report.column_shapes), beside, False))
+    beside = "0.5: a classifier cannot tell them from real rows"
+    found.append(Figure("detection AUC", significant(report.detection_auc), beside))
+    beside = "share of cells in the real range, or of a real category"
+    return [*found, Figure("validity", significant(report.validity, 6), beside)]
 
 
-def _privacy_rows(report: SynthesisReport) -> list[tuple[str, str, str]]:
+def _privacy_figures(report: SynthesisReport) -> list[Figure]:
     membership, copies, nearest = report.privacy.membership, report.privacy.copies, report.privacy.nearest
-    rows = []
     if membership is None:
-        rows.append(("membership AUC", "not measured", "takes a hold-out"))
+        found = [
+            Figure("membership AUC", "not measured", "takes a hold-out"),
+            Figure("copies of training rows", f"{copies.synthetic:,}", "how many are usual takes a hold-out"),
+        ]
     else:
-        chance = (
-            f"0.5 by chance, within {significant(membership.chance, 2)}; strongest attack: {membership.strongest.name}"
-        )
-        rows += [
-            ("membership AUC", significant(membership.auc), chance),
-            (
-                "  found at 1 % false positives",
+        by_luck = significant(membership.guessed_auc), percent_text(membership.guessed_true_positives)
+        found = [
+            Figure("membership AUC", significant(membership.auc), f"0.5 by chance, by luck up to {by_luck[0]}"),
+            Figure(
+                "members found",
                 percent_text(membership.true_positives),
-                f"1 % by chance, to {percent_text(membership.guessed_true_positives)}",
+                f"at 1 % false positives; 1 % by chance, by luck up to {by_luck[1]}",
+            ),
+            Figure(
+                "copies of training rows",
+                f"{copies.synthetic:,}",
+                f"of {copies.holdout_rows:,} hold-out rows {copies.holdout:,}",
+            ),
+            Figure(
+                "unusually near rows",
+                percent_text(nearest.near_share),
+                "nearer to a training row than all but 5 % of hold-out rows; an alarm, never a proof",
             ),
         ]
-    usual = (
-        f"of the hold-out's {copies.holdout_rows:,} rows {copies.holdout:,}"
-        if copies.holdout is not None
-        else "how many are usual was not measured"
-    )
-    rows.append(("copies of training rows", f"{copies.synthetic:,}", usual))
-    if nearest.near_share is not None:
-        rows.append(
-            (
-                "unusually near to a training row",
-                percent_text(nearest.near_share),
-                "5 % of the hold-out; an alarm, never a proof",
-            )
-        )
     if report.guarantee is not None:
         epsilon, delta = report.guarantee
-        rows.append(
-            (
-                "differential privacy, epsilon",
-                significant(epsilon),
-                f"at delta {delta:g}: a guarantee, whatever the attack",
-            )
-        )
-    return rows
+        found.append(Figure("epsilon", significant(epsilon), f"at delta {delta:g}: a guarantee, whatever the attack"))
+    return found
 
 
 def _head_lines(report: SynthesisReport) -> list[str]:
-    rows = figure_rows(report)
+    rows = figures(report)
     widths = [max(len(row[i]) for row in rows) for i in (0, 1)]
     return [
         f"{report.num_synthetic:,} synthetic rows beside {report.num_real:,} real ones, {len(report.shapes)} columns",
         "",
-        *(f"{what:<{widths[0]}}  {found:>{widths[1]}}  {beside}" for what, found, beside in rows),
+        *(f"{row.what:<{widths[0]}}  {row.found:>{widths[1]}}  {row.beside}" for row in rows),
     ]
 
 
