@@ -342,6 +342,8 @@ def test_conditions_on_two_codes_look_up_the_second_by_the_first():
     assert weights[1].shape == tuple(columns.sizes[:2])
     assert (weights[1][pairs[:, 0], pairs[:, 1]] == 1).all()
     assert weights[1].sum() == len(pairs)
+    codes = np.column_stack([pairs, np.zeros(len(pairs), int)])
+    assert set(columns.decode(codes, random(), where={"word": wanted})["word"]) == set(wanted)
     high = pd.Series(columns.encode(table)[:, 0])
     np.testing.assert_allclose(weights[0], table["word"].is_in(wanted).to_pandas().groupby(high).mean())
 
