@@ -35,6 +35,12 @@ class Column(NamedTuple):
     def kind(self) -> str:
         return "number" if self.is_number else "category"
 
+    @property
+    def has_gaps(self) -> bool:
+        """A value is missing in one of the tables."""
+        tables = [values for values in (self.real, self.synthetic, self.holdout, self.test) if values is not None]
+        return any(np.isnan(values).any() if self.is_number else (values < 0).any() for values in tables)
+
 
 def align(
     real: Any, synthetic: Any, *, holdout: Any = None, test: Any = None, discrete: Iterable[str] = ()

@@ -16,7 +16,7 @@ from fastload.synth.quality import (
     Limits,
     SynthesisReport,
     Verdict,
-    figures,
+    findings,
     pair_rows,
     verdicts,
     worst_columns,
@@ -67,7 +67,7 @@ def _short(report: SynthesisReport, judged: Sequence[Verdict]) -> Parts:
         (verdict.what, verdict.bound, verdict.found_text, "" if verdict.is_kept else "not kept") for verdict in judged
     ]
     notes = [Note(f"{note[0].upper()}{note[1:]}.") for note in report.notes]
-    tiles = [Tile(found.found, found.what, found.beside) for found in figures(report) if found.is_headline]
+    tiles = [Tile(found.found, found.what, found.beside) for found in findings(report) if found.is_headline]
     return [Tiles(tiles), Text(words), Table(("measure", "limit", "found", ""), rows, align="lrrl"), *notes]
 
 
@@ -215,7 +215,7 @@ def _distances(nearest: Nearest) -> Table:
     sides = {"synthetic rows": nearest.synthetic, "hold-out rows": nearest.holdout}
     rows = [(name, significant(s.distance), significant(s.ratio)) for name, s in sides.items() if s is not None]
     header = ("", "distance to the nearest training row", "over that to the second nearest")
-    words = "Medians; distances are from 0 to 1, the mean over the columns. "
+    words = "Medians; distances are means over the columns. "
     if nearest.near_share is not None:
         words += (
             f"{percent_text(nearest.near_share)} of the synthetic rows are nearer to a training row than all but 5 % of the "

@@ -27,7 +27,7 @@ MIN_HOLDOUT = 100
 FALSE_POSITIVES = 0.01
 NEAR = 0.05  # share of the hold-out rows, those that lie nearest to training rows
 ERRORS = 3  # standard errors that chance explains
-MISSING = -0.5  # where a missing number stands, others being from 0 to 1
+TAIL = 0.01  # share of the lowest and of the highest numbers that have no say in how far others are apart
 BLOCK = 4 << 20  # distances that are held at once
 
 Table = list[np.ndarray]  # the values of each column [rows]
@@ -79,9 +79,9 @@ class Membership:
 
     @property
     def guessed_true_positives(self) -> float:
-        """The same of true positives: three standard errors above 0.01."""
-        error = math.sqrt(FALSE_POSITIVES * (1 - FALSE_POSITIVES) * (1 / self.members + 1 / self.others))
-        return FALSE_POSITIVES + ERRORS * error
+        """The same of true positives; of their square root, which is off to both sides alike."""
+        error = math.sqrt(1 / self.members + 1 / self.others) / 2
+        return (math.sqrt(FALSE_POSITIVES) + ERRORS * error) ** 2
 
 
 def membership(columns: Sequence[Column], *, seed: int = 0) -> Membership:
@@ -141,7 +141,7 @@ def _attack(name: str, is_member: np.ndarray, scores: np.ndarray) -> Attack:
 class Nearness:
     """How near rows lie to training rows: an alarm, and never a proof that nothing leaks.
 
-    distance : median distance to the nearest training row, from 0 to 1. ratio : median of that distance over the one to the second
+    distance : median distance to the nearest training row (see `Space`). ratio : median of that distance over the one to the second
     nearest; near 0 where rows are copies, or hardly changed ones.
     """
 
@@ -259,22 +259,23 @@ class _Points(NamedTuple):
 
 
 class Space:
-    """Distances of rows of numbers and categories, from 0 to 1: the mean over the columns (Gower's).
+    """Distances of rows of numbers and categories: the mean over the columns.
 
-    Numbers are as far apart as their ranks among `known` rows, so that no outlier and no unit makes others look near; a category
-    that differs counts 1.
+    A category that differs counts 1. The difference of two numbers counts in such a unit that it is a third on average among the
+    `known` rows, whatever the outliers; a number that is missing counts 1 beside one that is not.
 
     Examples
     --------
     >>> from fastload.synth.aligned import align
-    >>> columns = align({"a": [1.0, 2.0, 9.0], "b": ["x", "y", "y"]}, {"a": [9.0], "b": ["x"]})
+    >>> columns = align({"a": [1.0, 2.0, 4.0], "b": ["x", "y", "y"]}, {"a": [4.0], "b": ["x"]})
     >>> space = Space(columns, [column.real for column in columns])
-    >>> space.nearest([c.synthetic for c in columns], [c.real for c in columns], 1).round(2).tolist()
-    [[0.33]]
+    >>> space.nearest([c.synthetic for c in columns], [c.real for c in columns], 2).round(2).tolist()
+    [[0.26, 0.5]]
     """
 
     def __init__(self, columns: Sequence[Column], known: Table) -> None:
         self._scales = [_scale(values) if column.is_number else None for column, values in zip(columns, known)]
+        self._have_gaps = [column.is_number and column.has_gaps for column in columns]
 
     def nearest(self, queries: Table, among: Table, k: int) -> np.ndarray:
         """float64 [queries, k], ascending: distances to the nearest rows of `among`."""
@@ -288,25 +289,42 @@ class Space:
         return torch.cat(found).double().numpy() / len(self._scales)
 
     def _points(self, table: Table) -> _Points:
-        parts = [[], []]
-        for scale, values in zip(self._scales, table):
-            parts[scale is None].append(values if scale is None else _placed(values, *scale))
-        rows = len(table[0])
-        return _Points(
-            *(torch.from_numpy(np.stack(p, 1).astype(np.float32)) if p else torch.zeros(rows, 0) for p in parts)
-        )
+        numbers, codes = [], []
+        for scale, has_gaps, values in zip(self._scales, self._have_gaps, table):
+            if scale is None:
+                codes.append(values)
+            else:
+                numbers.append(np.nan_to_num((values - scale.middle) / scale.width))
+            if has_gaps:
+                codes.append(np.isnan(values))
+        return _Points(*(_tensor(columns, len(table[0])) for columns in (numbers, codes)))
 
 
-def _scale(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Values, ascending, and their places: middle ranks from 0 to 1."""
-    values, counts = np.unique(values[~np.isnan(values)], return_counts=True)
-    return values, (np.cumsum(counts) - counts / 2) / max(1, counts.sum())
+def _tensor(columns: Table, rows: int) -> Tensor:
+    """float32 [rows, columns]"""
+    return torch.from_numpy(np.stack(columns, 1).astype(np.float32)) if columns else torch.zeros(rows, 0)
 
 
-def _placed(values: np.ndarray, known: np.ndarray, places: np.ndarray) -> np.ndarray:
-    if not len(known):
-        return np.where(np.isnan(values), MISSING, 0.0)
-    return np.where(np.isnan(values), MISSING, np.interp(values, known, places))
+class _Scale(NamedTuple):
+    middle: float
+    width: float
+
+
+def _scale(values: np.ndarray) -> _Scale:
+    """width : three times the mean difference of two values, which is the range of evenly distributed ones."""
+    values = np.sort(values[~np.isnan(values)])
+    if not len(values):
+        return _Scale(0.0, 1.0)
+    middle = float(np.median(values))
+    for some in (
+        np.clip(values, *np.quantile(values, (TAIL, 1 - TAIL))),
+        values,
+    ):  # the latter where all but few are equal
+        pairs = len(some) * (len(some) - 1) / 2
+        difference = float((2 * np.arange(1, len(some) + 1) - len(some) - 1) @ (some - middle)) / max(1, pairs)
+        if difference > 0:
+            return _Scale(middle, 3 * difference)
+    return _Scale(middle, 1.0)
 
 
 # --- all of it -----------------------------------------------------------------------------------

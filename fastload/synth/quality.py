@@ -319,7 +319,7 @@ def _told(value: float, other: float) -> str:
 # --- as text -------------------------------------------------------------------------------------
 
 
-class Figure(NamedTuple):
+class Finding(NamedTuple):
     """beside : what to hold it against. is_headline : one to look at first."""
 
     what: str
@@ -328,68 +328,68 @@ class Figure(NamedTuple):
     is_headline: bool = True
 
 
-def figures(report: SynthesisReport) -> list[Figure]:
+def findings(report: SynthesisReport) -> list[Finding]:
     """What was found, as texts; an average over columns is no headline."""
-    return [*_use_figures(report.use), *_likeness_figures(report), *_privacy_figures(report)]
+    return [*_use_findings(report.use), *_likeness_findings(report), *_privacy_findings(report)]
 
 
-def _use_figures(use: Usefulness | None) -> list[Figure]:
+def _use_findings(use: Usefulness | None) -> list[Finding]:
     if use is None:
         return []
 
-    def figure(what: str, name: str, is_headline: bool) -> Figure:
+    def finding(what: str, name: str, is_headline: bool) -> Finding:
         found, real, bootstrap = (
             "none" if scores is None else significant(getattr(scores, name))
             for scores in (use.synthetic, use.real, use.bootstrap)
         )
         beside = f"learnt from synthetic rows; from real ones {real}, from a bootstrap of them {bootstrap}"
-        return Figure(what, found, beside, is_headline)
+        return Finding(what, found, beside, is_headline)
 
-    score = figure(f"{use.measure} of {use.target}", "score", True)
-    return [score] if use.measure == "R2" else [score, figure("average precision", "average_precision", False)]
+    score = finding(f"{use.measure} of {use.target}", "score", True)
+    return [score] if use.measure == "R2" else [score, finding("average precision", "average_precision", False)]
 
 
-def _likeness_figures(report: SynthesisReport) -> list[Figure]:
+def _likeness_findings(report: SynthesisReport) -> list[Finding]:
     found = []
     if report.pair_trends is not None:
         beside = f"columns drawn independently {significant(report.independent_trends)}"
         if report.holdout_trends is not None:
             beside = f"other real rows {significant(report.holdout_trends)}, {beside}"
-        found.append(Figure("pair trends", significant(report.pair_trends), beside))
+        found.append(Finding("pair trends", significant(report.pair_trends), beside))
     if report.correlation_error is not None:
         beside = "mean difference of the correlations"
-        found.append(Figure("correlation error", significant(report.correlation_error), beside, False))
+        found.append(Finding("correlation error", significant(report.correlation_error), beside, False))
     if report.column_shapes is not None:
         beside = "1: each column is distributed as the real one; columns drawn independently 1"
-        found.append(Figure("column shapes", significant(report.column_shapes), beside, False))
+        found.append(Finding("column shapes", significant(report.column_shapes), beside, False))
     beside = "0.5: a classifier cannot tell them from real rows"
-    found.append(Figure("detection AUC", significant(report.detection_auc), beside))
+    found.append(Finding("detection AUC", significant(report.detection_auc), beside))
     beside = "share of cells in the real range, or of a real category"
-    return [*found, Figure("validity", significant(report.validity, 6), beside)]
+    return [*found, Finding("validity", significant(report.validity, 6), beside)]
 
 
-def _privacy_figures(report: SynthesisReport) -> list[Figure]:
+def _privacy_findings(report: SynthesisReport) -> list[Finding]:
     membership, copies, nearest = report.privacy.membership, report.privacy.copies, report.privacy.nearest
     if membership is None:
         found = [
-            Figure("membership AUC", "not measured", "takes a hold-out"),
-            Figure("copies of training rows", f"{copies.synthetic:,}", "how many are usual takes a hold-out"),
+            Finding("membership AUC", "not measured", "takes a hold-out"),
+            Finding("copies of training rows", f"{copies.synthetic:,}", "how many are usual takes a hold-out"),
         ]
     else:
         by_luck = significant(membership.guessed_auc), percent_text(membership.guessed_true_positives)
         found = [
-            Figure("membership AUC", significant(membership.auc), f"0.5 by chance, by luck up to {by_luck[0]}"),
-            Figure(
+            Finding("membership AUC", significant(membership.auc), f"0.5 by chance, by luck up to {by_luck[0]}"),
+            Finding(
                 "members found",
                 percent_text(membership.true_positives),
                 f"at 1 % false positives; 1 % by chance, by luck up to {by_luck[1]}",
             ),
-            Figure(
+            Finding(
                 "copies of training rows",
                 f"{copies.synthetic:,}",
                 f"of {copies.holdout_rows:,} hold-out rows {copies.holdout:,}",
             ),
-            Figure(
+            Finding(
                 "unusually near rows",
                 percent_text(nearest.near_share),
                 "nearer to a training row than all but 5 % of hold-out rows; an alarm, never a proof",
@@ -397,12 +397,12 @@ def _privacy_figures(report: SynthesisReport) -> list[Figure]:
         ]
     if report.guarantee is not None:
         epsilon, delta = report.guarantee
-        found.append(Figure("epsilon", significant(epsilon), f"at delta {delta:g}: a guarantee, whatever the attack"))
+        found.append(Finding("epsilon", significant(epsilon), f"at delta {delta:g}: a guarantee, whatever the attack"))
     return found
 
 
 def _head_lines(report: SynthesisReport) -> list[str]:
-    rows = figures(report)
+    rows = findings(report)
     widths = [max(len(row[i]) for row in rows) for i in (0, 1)]
     return [
         f"{report.num_synthetic:,} synthetic rows beside {report.num_real:,} real ones, {len(report.shapes)} columns",
