@@ -15,7 +15,7 @@ from fastload.synth.batches import Batch
 from fastload.synth.gan import Wasserstein
 from fastload.synth.tables import TableSynthesizer, accepted
 
-FAR, TINY = 1e4, 1e-20
+FAR, LEAST, TINY = 1e4, -20.0, 1e-20
 SOFTNESS = 0.2  # temperature of the draws in training: low enough for nearly whole codes, high enough for gradients
 
 
@@ -37,9 +37,15 @@ class RowGenerator(nn.Module):
         x = torch.cat([noise, condition], dim=-1).flatten(0, -2)
         x = torch.cat([x, self.first(x)], dim=-1)
         logits = self.last(torch.cat([x, self.second(x)], dim=-1)).view(condition.shape)
-        gumbel = -torch.empty_like(logits).exponential_(generator=generator).clamp_min(TINY).log()
+        uniform = torch.rand(logits.shape, generator=generator, device=logits.device)
+        gumbel = -(-uniform.clamp_min(TINY).log()).clamp_min(TINY).log()
         logits = torch.where(condition > 0, FAR, logits + gumbel) / SOFTNESS
-        return torch.cat([part.softmax(dim=-1) for part in logits.split(self.sizes, dim=-1)], dim=-1)
+        return torch.cat([soft_code(part) for part in logits.split(self.sizes, dim=-1)], dim=-1)
+
+
+def soft_code(logits: Tensor) -> Tensor:
+    """softmax, without numbers so small that processors are slow with them."""
+    return (logits - logits.detach().amax(dim=-1, keepdim=True)).clamp_min(LEAST).softmax(dim=-1)
 
 
 class PackDiscriminator(nn.Module):
