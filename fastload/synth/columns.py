@@ -259,7 +259,7 @@ class Columns:
     @property
     def dtypes(self) -> dict[str, pl.DataType]:
         """Of the columns of the table."""
-        return {name: kind.dtype for name, kind in self._kinds.items()}
+        return {name: kind.dtype for name, kind in self.kinds.items()}
 
     def state(self) -> dict[str, Any]:
         """Plain values and arrays, for `from_state`."""
