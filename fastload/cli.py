@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fastload.block.statistics import FieldStatistics
     from fastload.clean import Plan, QualityReport
     from fastload.schema import Field
-    from fastload.synth.quality import SynthesisReport
+    from fastload.synth.quality import Limits, SynthesisReport
     from fastload.synth.tables import TableSynthesizer
 
 OK, DATA_PROBLEM, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -326,7 +326,7 @@ def _synth_fit(options: argparse.Namespace) -> int:
     model.fit(real, checkpoint=options.checkpoint, progress=None if not options.quiet else False)
     report = model.check(real, holdout=holdout, target=options.target, limits=limits, seed=options.seed)
     model.save(options.model)
-    _show_synthesis(options, report)
+    _show_synthesis(options, report, limits)
     for failure in model.failures:
         print(f"fastload: the check failed: {failure}", file=sys.stderr)
     if model.failures:
@@ -415,14 +415,14 @@ def _synth_report(options: argparse.Namespace) -> int:
         for name in ("real", "synthetic", "holdout", "test")
     }
     report = check_synthetic(**tables, target=options.target, discrete=options.discrete or [], seed=options.seed)
-    _show_synthesis(options, report)
+    _show_synthesis(options, report, limits)
     found = failures(report, limits)
     for failure in found:
         print(f"fastload: the check failed: {failure}", file=sys.stderr)
     return DATA_PROBLEM if found else OK
 
 
-def _show_synthesis(options: argparse.Namespace, report: SynthesisReport) -> None:
+def _show_synthesis(options: argparse.Namespace, report: SynthesisReport, limits: Limits) -> None:
     from fastload.synth.page import synthesis_page
 
     if options.json:
@@ -431,7 +431,7 @@ def _show_synthesis(options: argparse.Namespace, report: SynthesisReport) -> Non
         print(report)
     if options.html:
         with open(options.html, "w", encoding="utf-8") as file:
-            file.write(synthesis_page(report))
+            file.write(synthesis_page(report, limits=limits))
 
 
 def _bench(options: argparse.Namespace) -> int:
