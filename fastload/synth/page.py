@@ -202,12 +202,11 @@ def _attacks(membership: Membership) -> Parts:
 
 
 def _copies(copies: Copies) -> str:
-    words = f"{copies.synthetic:,} of the {copies.synthetic_rows:,} synthetic rows equal a training row."
-    if copies.holdout is None:
-        return f"{words} Whether that is usual takes a hold-out to say."
+    others, one = ("hold-out", "one") if copies.holdout else ("training", "another one")
     return (
-        f"{words} Of the {copies.holdout_rows:,} hold-out rows, which the model has not seen, {copies.holdout:,} do: where rows "
-        "repeat in reality, some are equal by chance."
+        f"{copies.synthetic.count:,} of the {copies.synthetic.rows:,} synthetic rows equal a training row. "
+        f"Of the {copies.usual.rows:,} {others} rows {copies.usual.count:,} equal {one}: where rows repeat in reality, some are equal "
+        "by chance."
     )
 
 

@@ -18,7 +18,7 @@ import torch
 from sklearn.metrics import roc_auc_score, roc_curve
 from torch import Tensor
 
-from fastload.errors import TooFewRowsError
+from fastload.errors import ArgumentError, TooFewRowsError
 from fastload.synth.aligned import Column
 
 CANDIDATES = 5_000  # rows of a kind that are judged
@@ -26,7 +26,7 @@ NEIGHBOR_ROWS = 100_000  # among which the nearest ones are looked for
 MIN_HOLDOUT = 100
 FALSE_POSITIVES = 0.01
 NEAR = 0.05  # share of the hold-out rows, those that lie nearest to training rows
-ERRORS = 3  # standard errors that chance explains
+ERRORS, CERTAIN_ERRORS = 3, 5  # standard errors that chance explains, and those that it does not
 TAIL = 0.01  # share of the lowest and of the highest numbers that have no say in how far others are apart
 BLOCK = 4 << 20  # distances that are held at once
 
@@ -192,51 +192,77 @@ def _nearness(distances: np.ndarray) -> Nearness:
 
 
 @dataclass(frozen=True)
-class Copies:
-    """Rows that equal a training row, of so many; hold-out rows do so by chance, where rows repeat in reality."""
+class Twins:
+    """How many rows of a table, of so many, equal a training row; in case of the training rows themselves, another one."""
 
-    synthetic: int
-    synthetic_rows: int
-    holdout: int | None
-    holdout_rows: int | None
+    count: int
+    rows: int
 
     @property
     def share(self) -> float:
-        """Of the synthetic rows."""
-        return self.synthetic / self.synthetic_rows
+        return self.count / self.rows
+
+
+@dataclass(frozen=True)
+class Copies:
+    """How often synthetic rows equal a training row, and other real rows: where rows repeat, some are equal by chance."""
+
+    synthetic: Twins
+    real: Twins
+    holdout: Twins | None
 
     @property
-    def excess(self) -> float | None:
-        """Share of the synthetic rows that are copies and that chance does not explain; None without a hold-out.
+    def usual(self) -> Twins:
+        """Of the hold-out, or of training rows where there is none: both show what new rows come to by chance."""
+        return self.holdout or self.real
 
-        Three standard errors are allowed for, which is nothing where no hold-out row is a copy.
+    @property
+    def excess(self) -> float:
+        """Share of the synthetic rows that are copies and that chance does not explain.
+
+        Three standard errors are allowed for, which is nothing where no other real row is a copy.
         """
-        if self.holdout is None:
-            return None
-        expected = self.holdout / self.holdout_rows
-        error = math.sqrt(expected * (1 - expected) * (1 / self.synthetic_rows + 1 / self.holdout_rows))
-        return max(0.0, self.share - expected - ERRORS * error)
+        expected = self.usual.share
+        error = math.sqrt(expected * (1 - expected) * (1 / self.synthetic.rows + 1 / self.usual.rows))
+        return max(0.0, self.synthetic.share - expected - ERRORS * error)
 
 
 def count_copies(columns: Sequence[Column]) -> Copies:
     """All rows are compared.
+
+    Raises
+    ------
+    ArgumentError
+        Hold-out rows equal training rows more often than chance explains: they are no rows that the model has not seen.
 
     Examples
     --------
     >>> from fastload.synth.aligned import align
     >>> real, synthetic = {"a": ["x", "y"], "b": [1, 2]}, {"a": ["x", "x", "y"], "b": [1, 2, 2]}
     >>> count_copies(align(real, synthetic)).synthetic
-    2
+    Twins(count=2, rows=3)
     """
     real = [column.real for column in columns]
 
-    def copies(role: str) -> tuple[int, int] | tuple[None, None]:
-        if getattr(columns[0], role) is None:
-            return None, None
-        twins = count_twins([getattr(column, role) for column in columns], real)
-        return int((twins > 0).sum()), len(twins)
+    def twins(role: str) -> Twins:
+        table = [getattr(column, role) for column in columns]
+        return Twins(int((count_twins(table, real) > (role == "real")).sum()), len(table[0]))
 
-    return Copies(*copies("synthetic"), *copies("holdout"))
+    found = Copies(twins("synthetic"), twins("real"), None if columns[0].holdout is None else twins("holdout"))
+    if found.holdout is not None:
+        _check_holdout(found.holdout, found.real)
+    return found
+
+
+def _check_holdout(holdout: Twins, real: Twins) -> None:
+    rows = holdout.rows + real.rows
+    together = (holdout.count + real.count) / rows
+    error = math.sqrt(together * (1 - together) * (1 / holdout.rows + 1 / real.rows))
+    if holdout.share - real.share > CERTAIN_ERRORS * error:
+        raise ArgumentError(
+            f"a hold-out must hold rows that the model has not seen: {holdout.count:,} of its {holdout.rows:,} rows equal training "
+            f"rows, of which only {real.count:,} of {real.rows:,} equal another one; give other rows"
+        )
 
 
 def count_twins(table: Table, among: Table) -> np.ndarray:
@@ -340,12 +366,13 @@ class Privacy:
 
 
 def measure_privacy(columns: Sequence[Column], *, seed: int = 0) -> Privacy:
-    """All that this module measures. Without a hold-out nobody can tell what is usual, and there is no attack.
+    """All that this module measures. Without a hold-out there is no attack.
 
     Raises
     ------
-    TooFewRowsError
-        The hold-out has less than 100 rows.
+    TooFewRowsError, ArgumentError
+        The hold-out has less than 100 rows, or holds training rows.
     """
+    copies = count_copies(columns)
     attacked = None if columns[0].holdout is None else membership(columns, seed=seed)
-    return Privacy(attacked, nearest_training_rows(columns, seed=seed), count_copies(columns))
+    return Privacy(attacked, nearest_training_rows(columns, seed=seed), copies)

@@ -91,7 +91,8 @@ class SynthesisReport:
         return None if self.privacy.membership is None else self.privacy.membership.true_positives
 
     @property
-    def excess_copies(self) -> float | None:
+    def excess_copies(self) -> float:
+        """Share of the synthetic rows that equal a training row and that chance does not explain."""
         return self.privacy.copies.excess
 
     def to_json(self) -> dict[str, Any]:
@@ -121,7 +122,7 @@ def check_synthetic(
     real, synthetic : polars or pandas frame, pyarrow Table, dict of arrays, array [rows, columns]
         Of the same columns. `real` are the rows that the model was trained on, all of them.
     holdout : table, optional
-        Real rows that the model has not seen, best as many as `real`. Without, nothing can be told of membership.
+        Real rows that the model has not seen, best as many as `real`. Without, membership is not measured.
     test : table, optional
         More real rows, to test on what models learn that predict `target`; `holdout` by default.
     target : column, optional
@@ -135,7 +136,7 @@ def check_synthetic(
     Raises
     ------
     UnknownFieldError, DtypeError, ArgumentError, EmptyError, NotFiniteError
-        The tables cannot be compared.
+        The tables cannot be compared, or the hold-out holds training rows.
     TooFewRowsError
         The hold-out has less than 100 rows.
 
@@ -185,15 +186,13 @@ def _notes(report: SynthesisReport) -> list[str]:
         notes.append(f"{report.use.target} can hardly be predicted from real rows either: usefulness is not told")
     if report.pair_trends is None:
         notes.append("no two real columns depend on each other strongly: pair trends are not told")
-    membership, copies = report.privacy.membership, report.privacy.copies
+    membership = report.privacy.membership
     if membership is None:
+        notes.append("membership was not measured: give a hold-out, real rows that the model has not seen")
+    elif membership.others + membership.references < SMALL_HOLDOUT:
         notes.append(
-            "membership was not measured, nor how many copies are usual: give a hold-out, real rows kept from the model"
-        )
-    elif copies.holdout_rows < SMALL_HOLDOUT:
-        notes.append(
-            f"the hold-out is small, {copies.holdout_rows:,} rows: guesses come to a membership AUC of "
-            f"{significant(membership.guessed_auc)} and to {percent_text(membership.guessed_true_positives)} true positives"
+            f"the hold-out is small: guesses come to a membership AUC of {significant(membership.guessed_auc)} and to "
+            f"{percent_text(membership.guessed_true_positives)} true positives"
         )
     return notes
 
@@ -370,11 +369,11 @@ def _likeness_findings(report: SynthesisReport) -> list[Finding]:
 
 def _privacy_findings(report: SynthesisReport) -> list[Finding]:
     membership, copies, nearest = report.privacy.membership, report.privacy.copies, report.privacy.nearest
+    others = "hold-out rows" if copies.holdout else "training rows equal another one"
+    beside = f"of {copies.usual.rows:,} {others} {copies.usual.count:,}"
+    copied = Finding("copies of training rows", f"{copies.synthetic.count:,}", beside)
     if membership is None:
-        found = [
-            Finding("membership AUC", "not measured", "takes a hold-out"),
-            Finding("copies of training rows", f"{copies.synthetic:,}", "how many are usual takes a hold-out"),
-        ]
+        found = [Finding("membership AUC", "not measured", "takes a hold-out"), copied]
     else:
         by_luck = significant(membership.guessed_auc), percent_text(membership.guessed_true_positives)
         found = [
@@ -384,11 +383,7 @@ def _privacy_findings(report: SynthesisReport) -> list[Finding]:
                 percent_text(membership.true_positives),
                 f"at 1 % false positives; 1 % by chance, by luck up to {by_luck[1]}",
             ),
-            Finding(
-                "copies of training rows",
-                f"{copies.synthetic:,}",
-                f"of {copies.holdout_rows:,} hold-out rows {copies.holdout:,}",
-            ),
+            copied,
             Finding(
                 "unusually near rows",
                 percent_text(nearest.near_share),

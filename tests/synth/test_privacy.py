@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastload.errors import TooFewRowsError
+from fastload.errors import ArgumentError, TooFewRowsError
 from fastload.synth.aligned import align
 from fastload.synth.privacy import Space, count_copies, count_twins, measure_privacy, membership, nearest_training_rows
 
@@ -86,7 +86,7 @@ def test_copies_noisy_copies_and_fresh_rows_are_ranked(parts):
     assert copied.nearest.near_share == 1
     assert close.nearest.near_share > 0.9
     assert new.nearest.near_share < 0.1
-    assert copied.copies.share == 1
+    assert copied.copies.synthetic.share == 1
     assert copied.copies.excess > 0.9
     assert [f.copies.excess for f in found[1:]] == [0, 0, 0]
 
@@ -122,14 +122,14 @@ def test_rows_that_repeat_in_reality_are_no_leak():
 
     real, holdout, fresh = table(), table(), table()
     found = measure_privacy(align(real, fresh, holdout=holdout))
-    assert found.copies.synthetic > 1900
+    assert found.copies.synthetic.count > 1900
     assert found.copies.excess == 0
     assert found.membership.auc < found.membership.guessed_auc
     assert found.nearest.near_share == 0
     many = {"d": random.integers(0, 1500, 2000), "e": random.choice(["x", "y"], 2000)}
     others = {"d": random.integers(0, 1500, 2000), "e": random.choice(["x", "y"], 2000)}
     copied = measure_privacy(align(many, many, holdout=others, discrete=["d"]))
-    assert copied.copies.holdout > 500
+    assert copied.copies.holdout.count > 500
     assert copied.copies.excess > 0.3
     assert copied.membership.auc > 0.7
 
@@ -141,11 +141,12 @@ def test_an_outlier_does_not_hide_copies(parts):
     assert found.auc > 0.95
 
 
-def test_without_a_hold_out_nothing_is_told_of_what_is_usual():
+def test_without_a_hold_out_copies_alone_are_told():
     table = {"a": [0.5, 1.5, 2.5], "b": ["x", "y", "y"]}
     found = measure_privacy(align(table, {"a": [0.5, 0.5, 9.5], "b": ["x", "y", "y"]}))
-    assert found.membership is found.nearest.holdout is found.nearest.near_share is found.copies.excess is None
-    assert found.copies.synthetic == 1
+    assert found.membership is found.nearest.holdout is found.nearest.near_share is found.copies.holdout is None
+    assert found.copies.synthetic.count == 1
+    assert found.copies.excess == pytest.approx(1 / 3)  # no training row repeats
     one = nearest_training_rows(align({"a": [0.5]}, {"a": [0.5]}))
     assert one.synthetic.distance == 0
 
@@ -154,6 +155,13 @@ def test_a_hold_out_that_is_too_small():
     table = {"a": np.arange(99.0)}
     with pytest.raises(TooFewRowsError, match="100 rows or more"):
         membership(align(table, table, holdout=table))
+
+
+def test_a_hold_out_that_the_model_has_seen(parts):
+    real, holdout, fresh, _ = parts
+    with pytest.raises(ArgumentError, match="150 of its 1,500 rows equal training rows"):
+        measure_privacy(align(real, fresh, holdout=pl.concat([holdout[:-150], real[:150]])))
+    measure_privacy(align(real, fresh, holdout=pl.concat([holdout[:-5], real[:5]])))
 
 
 cells = st.one_of(st.none(), st.integers(0, 3).map(float))
@@ -166,7 +174,8 @@ def test_twins_and_distances_are_those_counted_by_hand(rows, among):
     real, synthetic = [c.real for c in columns], [c.synthetic for c in columns]
     counts = Counter(among)
     assert count_twins(real, synthetic).tolist() == [counts[row] for row in rows]
-    assert count_copies(columns).synthetic == sum(row in set(rows) for row in among)
+    assert count_copies(columns).synthetic.count == sum(row in set(rows) for row in among)
+    assert count_copies(columns).real.count == sum(n for n in Counter(rows).values() if n > 1)
     k = min(2, len(among))
     width = _width([a for a, _ in among if a is not None])
     for row, found in zip(rows, Space(columns, synthetic).nearest(real, synthetic, k)):
