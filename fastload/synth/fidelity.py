@@ -19,7 +19,7 @@ from sklearn.metrics import average_precision_score, r2_score, roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 
 from fastload.clean.drift import category_drift, number_drift
-from fastload.errors import ArgumentError, UnknownFieldError
+from fastload.errors import ArgumentError, TooFewRowsError, UnknownFieldError
 from fastload.synth.aligned import Column
 
 DECIMALS = 14  # numbers that are equal when rounded so are equal
@@ -27,7 +27,7 @@ BINS = 10  # of numbers beside categories
 STRONG_CORRELATION, STRONG_ASSOCIATION = 0.5, 0.3  # of real pairs whose trends are averaged
 MAX_CELLS = 1 << 20  # of a table of counts that is laid out whole
 SHOWN_VALUES = 8
-DETECTION_ROWS, DETECTION_FOLDS = 10_000, 3
+DETECTION_ROWS, MIN_ROWS, DETECTION_FOLDS = 10_000, 20, 3
 MAX_CLASSES = 50
 MIN_GAIN = 0.02  # over chance: what real rows must bring before it is asked what synthetic ones keep of it
 
@@ -255,8 +255,17 @@ def detection_auc(columns: Sequence[Column], *, seed: int = 0) -> float:
     """How well a classifier tells synthetic rows from real ones: 0.5 not at all, 1 all of them. Cross-validated gradient boosting.
 
     Below 0.5 where many synthetic rows are copies: the classifier takes them for what their twins were.
+
+    Raises
+    ------
+    TooFewRowsError
+        There are less than 20 of either kind.
     """
     rows = min(len(columns[0].real), len(columns[0].synthetic), DETECTION_ROWS)
+    if rows < MIN_ROWS:
+        raise TooFewRowsError(
+            f"a table to tell from another must have {MIN_ROWS} rows or more, the smaller one has {rows}"
+        )
     random = np.random.default_rng(seed)
     parts = []
     for role in ("real", "synthetic"):

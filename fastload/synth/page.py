@@ -205,8 +205,8 @@ def _copies(copies: Copies) -> str:
     others, one = ("hold-out", "one") if copies.holdout else ("training", "another one")
     return (
         f"{copies.synthetic.count:,} of the {copies.synthetic.rows:,} synthetic rows equal a training row. "
-        f"Of the {copies.usual.rows:,} {others} rows {copies.usual.count:,} equal {one}: where rows repeat in reality, some are equal "
-        "by chance."
+        f"Of the {copies.usual.rows:,} {others} rows {copies.usual.count:,} equal {one}: where rows repeat in reality, some are "
+        "equal by chance."
     )
 
 

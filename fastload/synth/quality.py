@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -138,7 +139,7 @@ def check_synthetic(
     UnknownFieldError, DtypeError, ArgumentError, EmptyError, NotFiniteError
         The tables cannot be compared, or the hold-out holds training rows.
     TooFewRowsError
-        The hold-out has less than 100 rows.
+        The hold-out has less than 100 rows, or another table less than 20.
 
     Examples
     --------
@@ -257,9 +258,10 @@ def _limit(text: str) -> tuple[str, float | None]:
         raise ArgumentError(f"a limit must be on one of {', '.join(MEASURES)}; got {text!r}")
     if number == "none":
         return name, None
+    match = re.fullmatch(r"([0-9.]+)\s*(%?)", number)
     try:
-        return name, float(number.removesuffix("%")) / (100 if number.endswith("%") else 1)
-    except ValueError:
+        return name, float(match[1]) / (100 if match[2] else 1)
+    except (TypeError, ValueError):
         raise ArgumentError(f'a limit looks like "{name}=0.7", "{name}=70%" or "{name}=none"; got {text!r}') from None
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_tables import weather
 
-from fastload.errors import ArgumentError, DtypeError, EmptyError, NotFiniteError, UnknownFieldError
+from fastload.errors import ArgumentError, DtypeError, EmptyError, NotFiniteError, TooFewRowsError, UnknownFieldError
 from fastload.synth.aligned import align
 from fastload.synth.fidelity import (
     MAX_CELLS,
@@ -133,6 +133,8 @@ def test_a_classifier_finds_what_is_off():
     assert fresh == pytest.approx(0.5, abs=0.07)
     assert shuffled > 0.8
     assert detection_auc(align(real, shifted)) > 0.95
+    with pytest.raises(TooFewRowsError, match="the smaller one has 19"):
+        detection_auc(align(real, weather(19, 0)))
 
 
 @pytest.mark.parametrize("target", ["wet", "humid"])

@@ -96,7 +96,8 @@ def test_limits():
     for wrong, words in (
         ("trends=1", "one of usefulness, "),
         ("validity", "looks like"),
-        ("validity=high", "looks like"),
+        ("validity=nan", "looks like"),
+        ("validity=.", "looks like"),
     ):
         with pytest.raises(ArgumentError, match=words):
             Limits.parse([wrong])
