@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,16 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
-from fastload.errors import ArgumentError, UnknownFieldError
+from fastload.errors import ArgumentError
 from fastload.plan.row_plan import checked_count
 from fastload.synth.batches import Batch
+from fastload.synth.field_model import FieldModel, as_given
+from fastload.synth.fields import array_of, check_rows
 from fastload.synth.moments import moments_of
-from fastload.synth.one_field import array_of, check_rows, chosen, parts_of, split
 from fastload.synth.ranks import agree
-from fastload.synth.training import Trainer
-
-PART_ROWS = 4096  # that go through the networks at a time, after training
-_T = TypeVar("_T", bound="Autoencoder")
 
 
 def layers(*sizes: int) -> nn.Sequential:
@@ -35,7 +32,7 @@ def layers(*sizes: int) -> nn.Sequential:
     return nn.Sequential(*found[:-1])
 
 
-class Autoencoder(Trainer):
+class Autoencoder(FieldModel):
     """Rows as `latent_size` numbers, and back: for compression, against noise, and to find rows unlike those trained on.
 
     An encoder and a decoder are trained to give back, through a narrow place, what they were given: Hinton, Salakhutdinov:
@@ -55,15 +52,15 @@ class Autoencoder(Trainer):
         Standard deviation of the normal noise that is added to rows in training, in units of their spread.
     inputs : str
         The field that is learned.
-    validation_share : float
-        Of rows in memory: they are not trained on, but tell when to stop. 0 for none.
     batch_size, max_steps, patience, ema, options
-        As of `Trainer`; training ends after `patience` scores that were no better, where there are rows to take them of.
+        As of `FieldModel`, with its `validation_share`, and of `Trainer`. Training ends after `patience` scores that were no
+        better, where there are rows to take them of.
 
     Attributes
     ----------
     center, scale : float64 array [columns]
-        Mean and spread of the rows trained on; a spread of 0 counts as 1.
+        Mean and spread of the rows; a spread of 0 counts as 1. Those of a data set come from its files' statistics. A loader
+        that transforms its rows, or is none of fastload's, is passed through once for them, and so must come to an end.
 
     Raises
     ------
@@ -82,76 +79,25 @@ class Autoencoder(Trainer):
 
     def __init__(
         self, latent_size: int, *, hidden: Sequence[int] = (512, 256), noise: float = 0.0, inputs: str = "x",
-        validation_share: float = 0.1, batch_size: int = 128, max_steps: int = 5000, patience: int | None = 5, ema: float = 0.99,
-        **options: Any,
+        batch_size: int = 128, max_steps: int = 5000, patience: int | None = 5, ema: float = 0.99, **options: Any,
     ) -> None:  # fmt: skip
         super().__init__(batch_size=batch_size, max_steps=max_steps, patience=patience, ema=ema, **options)
         if not noise >= 0:
             raise ArgumentError(f"noise must not be negative, got {noise!r}")
-        if not 0 <= validation_share < 1:
-            raise ArgumentError(f"validation_share must be at least 0 and less than 1, got {validation_share!r}")
         self.latent_size = checked_count("latent_size", latent_size)
         self.hidden = tuple(checked_count("hidden", size) for size in hidden)
-        self.noise, self.inputs, self.validation_share = float(noise), inputs, float(validation_share)
+        self.noise, self.inputs = float(noise), inputs
         self.center: np.ndarray | None = None
         self.scale: np.ndarray | None = None
-        self._validation: np.ndarray | None = None
 
     # --- training -------------------------------------------------------------------------------------
-
-    def fit(self: _T, data: Any, *, validation: Any = None, **options: Any) -> _T:
-        """Learns rows [n, d], or images [n, height, width] or [n, height, width, channels].
-
-        Parameters
-        ----------
-        data : array, tensor, frame, dict of such, path, Dataset, or loader
-            As for `Trainer.fit`. Mean and spread of a data set come from its files' statistics; a loader that transforms its
-            rows, or is not one of fastload's, is passed through once for them.
-        validation : as `data`, optional
-            Rows to stop by, in place of a share of `data`. Of what is not in memory there are none without it.
-        options
-            Of `Trainer.fit`: checkpoint, resume, progress, callback and others.
-
-        Raises
-        ------
-        NotFiniteError
-            A value is missing or not finite; the message names row and column.
-        TooFewRowsError
-            Fewer rows to train on than a batch has.
-        UnknownFieldError, DtypeError, ShapeError
-            There is no such field, or it holds no numbers, or a single one a row.
-        StateError, DivergedError
-            As of `Trainer.fit`.
-        """
-        data = chosen(data, self._names)
-        self._validation = None
-        if validation is not None:
-            self._validation = np.concatenate(list(parts_of(chosen(validation, self._names), self.inputs)))
-        elif isinstance(data, dict) and self.validation_share:
-            data, self._validation = self._held_out(data)
-        self.center, self.scale = agree(moments_of(data, self.inputs))
-        return super().fit(data, **options)
-
-    def _held_out(self, data: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
-        """Rows to train on, and to stop by."""
-        rows = data[self.inputs]
-        check_rows(rows, self.inputs, rows.shape[1:])  # as they are numbered by who gave them
-        training, held_out = split(len(rows), self.validation_share, self.seed, self.batch_size)
-        return {self.inputs: rows[training]}, rows[held_out] if len(held_out) else None
 
     @property
     def _names(self) -> tuple[str, ...]:
         return (self.inputs,)
 
-    def _schema(self, batch: Batch) -> dict[str, list]:
-        if self.inputs not in batch:
-            raise UnknownFieldError(
-                f"batches must have a field {self.inputs!r}; they have {', '.join(map(repr, batch))}"
-            )
-        schema = super()._schema({self.inputs: batch[self.inputs]})
-        if self._validation is not None:
-            check_rows(self._validation, self.inputs, schema[self.inputs][1])
-        return schema
+    def _learn(self, data: Any) -> None:
+        self.center, self.scale = agree(moments_of(data, self.inputs))
 
     def _build(self, schema: dict[str, list]) -> None:
         sizes = (math.prod(schema[self.inputs][1]), *self.hidden, self.latent_size)
@@ -173,7 +119,7 @@ class Autoencoder(Trainer):
         return {"error": loss}
 
     def _score(self) -> float | None:
-        return None if self._validation is None else float(self.anomaly_score(self._validation).mean())
+        return None if self._validation is None else float(self.anomaly_score(self._validation[self.inputs]).mean())
 
     def _config(self) -> dict[str, Any]:
         return super()._config() | {"center": self.center, "scale": self.scale}
@@ -220,7 +166,7 @@ class Autoencoder(Trainer):
         NotFittedError, DtypeError, ShapeError, NotFiniteError
         """
         decoder = self._fitted("decoder")
-        return self._in_parts(latent, "latent", (self.latent_size,), lambda part: self._in_units(decoder(part.float())))
+        return self._mapped(latent, "latent", (self.latent_size,), lambda part: self._in_units(decoder(part.float())))
 
     def reconstruct(self, x: Any) -> Any:
         """What is left of rows after `encode` and `decode`: of noisy rows, the rows without noise.
@@ -257,13 +203,9 @@ class Autoencoder(Trainer):
         return rows.to(torch.float64 if dtype == "float64" else torch.float32)
 
     def _of_rows(self, x: Any, function: Callable[[Tensor], Tensor]) -> Any:
-        return self._in_parts(x, self.inputs, self.schema[self.inputs][1], function)
+        return self._mapped(x, self.inputs, self.schema[self.inputs][1], function)
 
-    @torch.no_grad()
-    def _in_parts(self, x: Any, name: str, shape: Sequence[int], function: Callable[[Tensor], Tensor]) -> Any:
-        """`function` of all rows, some thousands at a time."""
+    def _mapped(self, x: Any, name: str, shape: Sequence[int], function: Callable[[Tensor], Tensor]) -> Any:
         rows = array_of(x)
         check_rows(rows, name, shape)
-        rows = torch.from_numpy(np.require(rows, requirements="CW"))  # as tensors must be
-        found = torch.cat([function(part.to(self._device)).cpu() for part in rows.split(PART_ROWS)])
-        return found if isinstance(x, Tensor) else found.numpy()
+        return as_given(self._in_parts(function, rows), x)

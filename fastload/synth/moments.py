@@ -11,7 +11,7 @@ from fastload.block.dataset import Dataset
 from fastload.errors import FormatError, ShapeError, TooFewRowsError
 from fastload.load.dataloader import DataLoader
 from fastload.load.iterable import IterableDataset
-from fastload.synth.one_field import check_rows, parts_of
+from fastload.synth.fields import check_rows, parts_of
 from fastload.transform.learn import statistics_of
 
 
@@ -47,7 +47,7 @@ def moments_of(data: Any, name: str) -> Moments:
     if is_read and isinstance(data.dataset, Dataset):
         data = data.dataset
     known = _in_files(data, name)
-    mean, variance = _passed(parts_of(data, name), name) if known is None else known
+    mean, variance = _passed((part[name] for part in parts_of(data, [name])), name) if known is None else known
     scale = np.sqrt(variance)
     rounding = np.finfo(np.float32).eps * np.abs(mean)  # a constant column's values may differ by that
     return Moments(mean, np.where(scale > rounding, scale, 1.0))

@@ -89,7 +89,7 @@ def test_noise_is_taken_away():
 def test_the_held_out_rows_end_training_and_the_best_weights_stay(trained):
     scores = {row["step"]: row["score"] for row in trained.history if "score" in row}
     assert trained.step == len(trained.history)
-    held_out = trained.anomaly_score(trained._validation).mean()
+    held_out = trained.anomaly_score(trained._validation["x"]).mean()
     assert held_out == pytest.approx(min(scores.values()), rel=1e-6)
     overfit = Autoencoder(6, hidden=(64,), batch_size=16, patience=1, score_every=10, learning_rate=0.1)
     assert overfit.fit(np.random.default_rng(0).normal(size=(60, 12))).step < overfit.max_steps
@@ -271,7 +271,7 @@ def test_wrong_use(tmp_path):
         (x[:15], TooFewRowsError, "14 of 15 are left to train on, and batch_size is 16; make it smaller"),
         (fl.write(tmp_path / "d.fl", {"x": x[:9]}), TooFewRowsError, "they have 9 rows, and batch_size is 16"),
         ({"y": x}, UnknownFieldError, "the data must have a field 'x'; they have 'y'"),
-        (Loader(x, "y"), UnknownFieldError, "batches must have a field 'x'; they have 'y'"),
+        (Loader(x, "y"), UnknownFieldError, "the data must have a field 'x'; they have 'y'"),
         (x[:, 0], ShapeError, "must be a vector or an image, each of one shape, got single numbers"),
         (fl.write(tmp_path / "e.fl", {"x": x[:, 0]}), ShapeError, "got single numbers"),
         ((x, x), ArgumentError, "must be at most x; got 2 parts"),

@@ -1,24 +1,19 @@
-"""The fields that a model is trained on: chosen, checked, held out in part."""
+"""The fields that a model is trained on, wherever their rows are: chosen, checked."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fastload.block.dataset import Dataset
-from fastload.errors import (
-    ArgumentError,
-    DtypeError,
-    NotFiniteError,
-    ShapeError,
-    TooFewRowsError,
-    UnknownFieldError,
-)
+from fastload.errors import ArgumentError, DtypeError, NotFiniteError, ShapeError, UnknownFieldError
+
+_T = TypeVar("_T")
 
 
 def chosen(data: Any, names: Sequence[str]) -> Any:
@@ -30,6 +25,8 @@ def chosen(data: Any, names: Sequence[str]) -> Any:
     UnknownFieldError
     ArgumentError
         There are more arrays than names for them.
+    ShapeError
+        They are not of equally many rows.
     """
     if isinstance(data, (str, os.PathLike)):
         data = Dataset(data)
@@ -43,10 +40,24 @@ def chosen(data: Any, names: Sequence[str]) -> Any:
         data = {names[0]: data}
     if not isinstance(data, Mapping):
         return data
+    arrays = {name: array_of(values) for name, values in named(data, names).items()}
+    rows = {name: len(values) for name, values in arrays.items()}
+    if len(set(rows.values())) > 1:
+        raise ShapeError(f"all fields must have equally many rows, got {rows}")
+    return arrays
+
+
+def named(fields: Mapping[str, _T], names: Sequence[str]) -> dict[str, _T]:
+    """Those of these names.
+
+    Raises
+    ------
+    UnknownFieldError
+    """
     for name in names:
-        if name not in data:
-            raise UnknownFieldError(f"the data must have a field {name!r}; they have {', '.join(map(repr, data))}")
-    return {name: array_of(data[name]) for name in names}
+        if name not in fields:
+            raise UnknownFieldError(f"the data must have a field {name!r}; they have {', '.join(map(repr, fields))}")
+    return {name: fields[name] for name in names}
 
 
 def array_of(values: Any) -> np.ndarray:
@@ -63,52 +74,27 @@ def array_of(values: Any) -> np.ndarray:
     return np.asarray(values)
 
 
-def parts_of(data: Any, name: str) -> Iterator[np.ndarray]:
-    """All rows of a field, part by part, of what `chosen` gives. A loader that knows its state is afterwards where it was.
+def parts_of(data: Any, names: Sequence[str]) -> Iterator[dict[str, np.ndarray]]:
+    """All rows of these fields, part by part, of what `chosen` gives. A loader that knows its state is afterwards where it was.
 
     Raises
     ------
     UnknownFieldError
     """
     if isinstance(data, Mapping):
-        yield data[name]
+        yield named(data, names)
         return
     if isinstance(data, Dataset):
-        for columns in data.select(name).batches():
-            yield array_of(columns[name])
+        for columns in data.select(*names).batches():
+            yield {name: array_of(columns[name]) for name in names}
         return
     before = getattr(data, "state_dict", dict)()
     for batch in data:
         if not isinstance(batch, Mapping):
-            batch = {name: batch if isinstance(batch, Tensor) else batch[0]}
-        if name not in batch:
-            raise UnknownFieldError(f"batches must have a field {name!r}; they have {', '.join(map(repr, batch))}")
-        yield array_of(batch[name])
+            batch = dict(zip(names, (batch,) if isinstance(batch, Tensor) else batch))
+        yield {name: array_of(values) for name, values in named(batch, names).items()}
     if before:
         data.load_state_dict(before)
-
-
-def split(rows: int, share: float, seed: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of the rows to train on, and of those held out, drawn by `seed`.
-
-    Raises
-    ------
-    TooFewRowsError
-        Those to train on do not fill a batch.
-
-    Examples
-    --------
-    >>> [part.tolist() for part in split(5, 0.4, seed=0, batch_size=2)]
-    [[1, 2, 3], [0, 4]]
-    """
-    order = torch.randperm(rows, generator=torch.Generator().manual_seed(seed)).numpy()
-    held_out, training = np.split(order, [int(rows * share)])
-    if len(training) < batch_size:
-        raise TooFewRowsError(
-            f"the rows must fill a batch: {len(training)} of {rows} are left to train on, and batch_size is {batch_size}; make "
-            "it smaller"
-        )
-    return np.sort(training), np.sort(held_out)  # read in the order of memory
 
 
 def check_rows(rows: np.ndarray, name: str, shape: Sequence[int], first_row: int = 0) -> None:
