@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -298,7 +299,7 @@ class Trainer(ABC):
         weight = 1 - min(self.ema, (1 + self.step) / (10 + self.step)) if self.ema else 1.0
         modules = self._modules()
         for name, mean in self._averages.items():
-            for averaged, value in zip(mean.state_dict().values(), modules[name].state_dict().values()):
+            for averaged, value in zip(_tensors(mean), _tensors(modules[name])):
                 if averaged.is_floating_point():
                     averaged.lerp_(value, weight)
                 else:
@@ -480,6 +481,10 @@ def _differences(here: Any, saved: Any, where: str) -> Iterator[str]:
             yield where
     elif here != saved:
         yield f"{where}: {saved!r} there, {here!r} here"
+
+
+def _tensors(module: nn.Module) -> Iterator[Tensor]:
+    return chain(module.parameters(), module.buffers())
 
 
 def _is_over(until_s: float) -> bool:
