@@ -34,7 +34,20 @@ if TYPE_CHECKING:
     from fastload.plan.buckets import LengthBuckets
     from fastload.plan.samplers import WeightedSampler
     from fastload.schema import Categorical, Field, Ragged, Schema
-    from fastload.synth import FGSM, PGD
+    from fastload.synth import (
+        FGSM,
+        PGD,
+        Autoencoder,
+        GANTrainer,
+        ImageGAN,
+        ImageVAE,
+        PerturbationGAN,
+        TableAutoregressor,
+        TableGAN,
+        TableVAE,
+        check_synthetic,
+        load_synthesizer,
+    )
     from fastload.transform import (
         Cast,
         Clip,
@@ -53,6 +66,7 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     "ADASYN": ("fastload.balance", "ADASYN"),
+    "Autoencoder": ("fastload.synth", "Autoencoder"),
     "BorderlineSMOTE": ("fastload.balance", "BorderlineSMOTE"),
     "Cast": ("fastload.transform", "Cast"),
     "Categorical": ("fastload.schema", "Categorical"),
@@ -63,6 +77,9 @@ _PUBLIC = {
     "Dataset": ("fastload.block.dataset", "Dataset"),
     "FGSM": ("fastload.synth", "FGSM"),
     "Field": ("fastload.schema", "Field"),
+    "GANTrainer": ("fastload.synth", "GANTrainer"),
+    "ImageGAN": ("fastload.synth", "ImageGAN"),
+    "ImageVAE": ("fastload.synth", "ImageVAE"),
     "Impute": ("fastload.transform", "Impute"),
     "IterableDataset": ("fastload.load.iterable", "IterableDataset"),
     "LengthBuckets": ("fastload.plan.buckets", "LengthBuckets"),
@@ -73,6 +90,7 @@ _PUBLIC = {
     "PGD": ("fastload.synth", "PGD"),
     "Packing": ("fastload.load.packing", "Packing"),
     "Padding": ("fastload.block.padding", "Padding"),
+    "PerturbationGAN": ("fastload.synth", "PerturbationGAN"),
     "Ragged": ("fastload.schema", "Ragged"),
     "RandomCrop": ("fastload.transform", "RandomCrop"),
     "RandomErase": ("fastload.transform", "RandomErase"),
@@ -84,13 +102,18 @@ _PUBLIC = {
     "SMOTE": ("fastload.balance", "SMOTE"),
     "SMOTENC": ("fastload.balance", "SMOTENC"),
     "Schema": ("fastload.schema", "Schema"),
+    "TableAutoregressor": ("fastload.synth", "TableAutoregressor"),
+    "TableGAN": ("fastload.synth", "TableGAN"),
+    "TableVAE": ("fastload.synth", "TableVAE"),
     "WeightedSampler": ("fastload.plan.samplers", "WeightedSampler"),
     "Writer": ("fastload.block.writer", "Writer"),
     "check_quality": ("fastload.clean", "check_quality"),
+    "check_synthetic": ("fastload.synth", "check_synthetic"),
     "clean_file": ("fastload.clean", "clean_file"),
     "convert": ("fastload.ingest", "convert"),
     "errors": ("fastload.errors", None),
     "frameworks": ("fastload.load.frameworks", None),
+    "load_synthesizer": ("fastload.synth", "load_synthesizer"),
     "load_transform": ("fastload.transform", "load_transform"),
     "open": ("fastload.block.dataset", "open_dataset"),
     "propose_plan": ("fastload.clean", "propose_plan"),

@@ -1,12 +1,14 @@
 """Samples that no data set holds: synthetic rows and images, measured for likeness and privacy, and adversarial ones.
 
 columns, constraints           tables as codes, and what every row must obey
-training                       the loop that all models share
-tables                         what models of tables share: autoregressive, table_vae, table_gan
-gan, images, autoencoder       models of images and of vectors
-mixing                         synthetic rows in the batches of a loader
-fidelity, privacy, quality     how alike, how revealing; the report and its gate
-adversarial, perturbation      inputs moved a little, so that a model errs
+training                         the loop that all models share
+tables                           what models of tables share: autoregressive, table_vae, table_gan
+gan, images                      generators against discriminators, of anything and of images
+autoencoder, image_vae           rows and images as a few numbers, and back
+mixing                           synthetic rows in the batches of a loader
+fidelity, privacy, quality       how alike, how revealing; the report, its limits, its page
+differential_privacy             training whose result hardly depends on any single row
+adversarial, perturbation        inputs moved a little, so that a model errs
 
 Names are resolved when they are first used; most need torch, those about tables polars as well.
 """
@@ -18,11 +20,17 @@ from typing import Any
 
 _MODULES = {
     "adversarial": ("FGSM", "PGD", "Robustness", "robustness"),
+    "autoencoder": ("Autoencoder",),
     "autoregressive": ("TableAutoregressor",),
     "columns": ("Columns",),
     "constraints": ("FixedCombinations", "Inequality", "Predicate"),
+    "differential_privacy": ("DifferentialPrivacy",),
     "gan": ("GANTrainer",),
+    "image_vae": ("ImageVAE",),
+    "images": ("ImageGAN",),
     "mixing": ("Mixed",),
+    "page": ("synthesis_page",),
+    "perturbation": ("PerturbationGAN",),
     "quality": ("Limits", "SynthesisReport", "check_synthetic", "failures"),
     "synthesizers": ("load_synthesizer",),
     "table_gan": ("TableGAN",),
