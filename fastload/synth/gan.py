@@ -114,7 +114,7 @@ class Adversary(Trainer):
     def __init__(
         self, *, latent_size: int, loss: str | Loss = "wgan-gp", inputs: str = "x", labels: str | None = None,
         discriminator_steps: int = 1, gradient_penalty: float | None = None, discriminator_rate: float | None = None,
-        betas: tuple[float, float] = (0.5, 0.9), **options: Any,
+        betas: tuple[float, float] = (0.0, 0.9), **options: Any,
     ) -> None:  # fmt: skip
         super().__init__(**{"learning_rate": 2e-4} | options)
         if isinstance(loss, str) and loss not in LOSSES:

@@ -278,7 +278,9 @@ class Trainer(ABC):
         self._averages = {name: deepcopy(modules[name]).eval().requires_grad_(False) for name in self._averaged()}
         if self.compile:
             for name in self._compiled():
-                modules[name].compile()
+                modules[name].forward = torch.compile(
+                    modules[name].forward
+                )  # Module.compile() passes torch's own containers over
 
     def _advance(self, batch: Batch) -> None:
         rank, world_size = rank_and_world()
