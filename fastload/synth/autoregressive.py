@@ -12,14 +12,29 @@ from torch.optim import Optimizer
 
 from fastload.clean.frames import check_columns, pl
 from fastload.errors import ArgumentError
+from fastload.load.dataloader import DataLoader
+from fastload.load.iterable import IterableDataset
 from fastload.plan.row_plan import checked_count
 from fastload.synth.batches import Batch
 from fastload.synth.column_network import ColumnNetwork
+from fastload.synth.constraints import FixedCombinations
+from fastload.synth.differential_privacy import (
+    Accountant,
+    DifferentialPrivacy,
+    Mechanism,
+    PoissonBatches,
+    PrivacySpent,
+    PrivateDescent,
+    secret_draws,
+)
+from fastload.synth.ranks import rank_and_world
 from fastload.synth.tables import TableSynthesizer
 
 WARM_UP = 100  # steps
 LAST_RATE = 0.02  # of the learning rate, at the end
 VALIDATED = 20_000  # rows, at most, each with a random part of its cells unknown
+OPTIONS = {"learning_rate": 3e-3, "ema": 0.998, "score_every": 100, "patience": 6}
+PRIVATE_OPTIONS = {"learning_rate": 3e-3, "ema": 0.998, "validation_share": 0.0}
 
 
 class TableAutoregressor(TableSynthesizer):
@@ -33,11 +48,16 @@ class TableAutoregressor(TableSynthesizer):
     ----------
     target : str, optional
         The column that others are to predict; it is drawn last, so that all of them bear on it.
+    privacy : DifferentialPrivacy, optional
+        What the network learns hardly depends on any one row, by noise in each step; see there. Batches are then of `batch_size`
+        rows on average, no rows are held out and `history` has no losses, as these would tell of rows; a training cannot be
+        repeated, but goes on from its checkpoint. The columns are taken from the table as they are, unless `columns` are given:
+        see `privacy_statement`. Needs the extra "dp".
     width, head_width : int
         Of the network's sum of cells, and of each column's own layer.
     dropout : float
     options
-        Of `TableSynthesizer` and `Trainer`.
+        Of `TableSynthesizer` and `Trainer`, by default %s; with privacy %s.
 
     Examples
     --------
@@ -50,15 +70,115 @@ class TableAutoregressor(TableSynthesizer):
     """
 
     def __init__(
-        self, *, target: str | None = None, width: int = 192, head_width: int = 48, dropout: float = 0.1,
-        learning_rate: float = 3e-3, ema: float = 0.998, score_every: int = 100, patience: int | None = 6, **options: Any,
+        self, *, target: str | None = None, privacy: DifferentialPrivacy | None = None, width: int = 192, head_width: int = 48,
+        dropout: float = 0.1, **options: Any,
     ) -> None:  # fmt: skip
         if not 0 <= dropout < 1:
             raise ArgumentError(f"dropout must be at least 0 and less than 1, got {dropout!r}")
-        super().__init__(learning_rate=learning_rate, ema=ema, score_every=score_every, patience=patience, **options)
+        super().__init__(**(OPTIONS if privacy is None else PRIVATE_OPTIONS) | options)
         self.target = target
+        self.privacy = None if privacy is None else DifferentialPrivacy(*privacy).checked()
+        if self.privacy is not None:
+            self._check_can_be_private()
+        self._mechanism: Mechanism | None = None
+        self._descent: PrivateDescent | None = None
         self.width, self.head_width = checked_count("width", width), checked_count("head_width", head_width)
         self.dropout = float(dropout)
+
+    # --- privacy --------------------------------------------------------------------------------------
+
+    @property
+    def privacy_spent(self) -> PrivacySpent | None:
+        """What the training has spent, as Opacus' accountant says of the steps done; less than was allowed where it ended early.
+        None without privacy.
+
+        Raises
+        ------
+        NotFittedError, MissingExtraError
+        """
+        if self.privacy is None:
+            return None
+        self._fitted("network")
+        return PrivacySpent(Accountant(self._mechanism, self.privacy.delta).epsilon(self.step), self.privacy.delta)
+
+    @property
+    def privacy_statement(self) -> str:
+        """What is guaranteed, and of what it is not, in a few sentences.
+
+        Raises
+        ------
+        NotFittedError, MissingExtraError
+        """
+        spent = self.privacy_spent
+        if spent is None:
+            return "The model was trained without differential privacy: nothing bounds what it tells of a row."
+        sentences = [
+            f"What the network has learned is differentially private, with epsilon {spent.epsilon:.4g} and delta {spent.delta:g}, "
+            "for tables of which one has a row more than the other; how many rows there are is no secret.",
+            f"By DP-SGD: {self.step} steps, each row in a step with probability {self._mechanism.sample_rate:.4g}, gradients no "
+            f"longer than {self.privacy.max_grad_norm:g}, noise of {self._mechanism.noise_multiplier:.4g} times that; by the "
+            "account of Opacus (RDP).",
+        ]
+        if not self._are_columns_given:
+            sentences.append(
+                "The columns are not: their names, ranges, quantiles and categories, and how often each value was there, were "
+                "taken from the table as they are. Give columns of a public table to change that."
+            )
+        sentences += [
+            f"Nor is {constraint!r}, whose combinations are those of the table."
+            for constraint in self.constraints
+            if isinstance(constraint, FixedCombinations)
+        ]
+        return " ".join([*sentences, "Another training on the same rows spends anew."])
+
+    def _check_can_be_private(self) -> None:
+        if self.validation_share or self.patience is not None:
+            raise ArgumentError(
+                "with privacy no rows are held out to stop by, as what they say would be told: leave out validation_share and "
+                "patience"
+            )
+        if self.precision != "float32" or self.compile:
+            raise ArgumentError("with privacy, networks compute in float32 and are not compiled: leave out precision and compile")
+
+    def fit(self, table: Any, *, validation: Any = None, **options: Any) -> TableAutoregressor:
+        if self.privacy is not None:
+            if validation is not None or options.get("score") is not None:
+                raise ArgumentError("with privacy there is nothing to stop by: leave out validation and score")
+            if isinstance(table, (DataLoader, IterableDataset)):
+                raise ArgumentError(
+                    "with privacy each row is drawn by itself, and a loader draws otherwise: give its data set"
+                )
+            if rank_and_world()[1] > 1:
+                raise ArgumentError("with privacy a model is trained by one process")
+        try:
+            return super().fit(table, validation=validation, **options)
+        finally:
+            if self._descent is not None:
+                self._descent.close()
+
+    fit.__doc__ = TableSynthesizer.fit.__doc__
+
+    def _source(self, codes: Tensor) -> Any:
+        if self.privacy is None:
+            return super()._source(codes)
+        if self.privacy.delta >= 1 / len(codes):
+            raise ArgumentError(
+                f"delta must be less than one by the number of rows, or a row may be told as it is: it is {self.privacy.delta:g}, "
+                f"and there are {len(codes)} rows"
+            )
+        self._counts = [np.ones_like(count) for count in self._counts]  # the true ones tell of rows
+        sample_rate = self.batch_size / len(codes)
+        self._mechanism = Mechanism.within(self.privacy, sample_rate, self.max_steps)
+        return PoissonBatches(codes, sample_rate)
+
+    def _config(self) -> dict[str, Any]:
+        return super()._config() | {"mechanism": self._mechanism and self._mechanism._asdict()}
+
+    def _configure(self, config: Mapping[str, Any]) -> None:
+        super()._configure(config)
+        self._mechanism = config["mechanism"] and Mechanism(**config["mechanism"])
+
+    # --- training -------------------------------------------------------------------------------------
 
     def _build(self, schema: dict[str, list]) -> None:
         if self.target is not None:
@@ -67,10 +187,11 @@ class TableAutoregressor(TableSynthesizer):
         self.network = ColumnNetwork(counts, width=self.width, head_width=self.head_width, dropout=self.dropout)
         self._optimizer = self._adam(self.network, betas=(0.9, 0.99))
         self._order = self._drawing_order()
-        self._rank = torch.from_numpy(np.argsort(self._order))
+        self._rank = torch.from_numpy(np.argsort(self._order)).to(self._device)
+        self._descent = None
 
     def _drawing_order(self) -> list[int]:
-        """Columns by falling entropy; the code columns of one column stay together, and `target` comes last."""
+        """Columns by falling entropy, with privacy by falling size; the code columns of one column stay together, and `target` comes last."""
         entropy = [_entropy(count) for count in self._counts]
         groups = sorted(
             self.columns.groups.items(), key=lambda group: (group[0] == self.target, -sum(entropy[c] for c in group[1]))
@@ -88,16 +209,28 @@ class TableAutoregressor(TableSynthesizer):
         for group in self._optimizer.param_groups:
             group["lr"] = self.learning_rate * falling * min(1, (self.step + 1) / WARM_UP)
         codes = batch["codes"].long()
-        loss = self.network.loss(codes, self._known(len(codes)))
+        if self.privacy is not None:
+            return {"epsilon": self._private_step(codes)}
+        loss = self.network.losses(codes, self._known(len(codes))).mean()
         self._descend(loss, self._optimizer)
         return {"loss": loss}
 
+    def _private_step(self, codes: Tensor) -> Tensor:
+        if self._descent is None:  # made here, so that a model is loaded and drawn from without Opacus
+            self._descent = PrivateDescent(
+                self.network, self._optimizer, self.privacy, self._mechanism, expected_rows=self.batch_size
+            )
+        with secret_draws(self._device):  # cells known to be hidden would tell which rows there are
+            self._descent.step(self.network.losses(codes, self._known(len(codes))))
+        return torch.tensor(self._descent.epsilon(self.step + 1))
+
     def _known(self, rows: int) -> Tensor:
-        """The cells that the others are told from, bool [rows, columns]: the first few in an order, random for half of the rows."""
+        """The cells that the others are told from, bool [rows, columns]: the first few in an order, random for about half of the
+        rows. What is drawn for one row has nothing to do with the others."""
         columns = len(self._order)
         rank = torch.rand(rows, columns, device=self._device).argsort(dim=1)
-        rank[: rows // 2] = self._rank.to(self._device)
-        return rank < torch.randint(columns, (rows, 1), device=self._device)
+        in_order = torch.rand(rows, 1, device=self._device) < 0.5
+        return torch.where(in_order, self._rank, rank) < torch.randint(columns, (rows, 1), device=self._device)
 
     def _score(self) -> float | None:
         if not len(self._validation):
@@ -105,7 +238,7 @@ class TableAutoregressor(TableSynthesizer):
         codes = self._validation.repeat(-(-VALIDATED // len(self._validation)), 1)[:VALIDATED].to(self._device)
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)  # the same cells each time
-            return float(self._fitted("network").loss(codes, self._known(len(codes))))
+            return float(self._fitted("network").losses(codes, self._known(len(codes))).mean())
 
     def _draw(self, rows: int, generator: torch.Generator, weights: Mapping[int, Tensor]) -> Tensor:
         return self._fitted("network").draw(rows, self._order, generator, weights)

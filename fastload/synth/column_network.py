@@ -12,6 +12,36 @@ IMPOSSIBLE = -1e9  # the logit of a code that a column does not have
 CHUNK_ROWS = 2048  # drawn together: what is in work stays in the cache
 
 
+class CellSum(nn.EmbeddingBag):
+    """The sum of the embeddings of a row's cells, of which no two are the same: indices [rows, cells] -> [rows, width]."""
+
+
+class Heads(nn.Module):
+    """A linear layer of each column's own, all at once.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Codes of each column.
+    width : int
+        Of the input of each.
+    """
+
+    def __init__(self, sizes: Sequence[int], width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(len(sizes), width, max(sizes)))
+        self.bias = nn.Parameter(torch.full((len(sizes), max(sizes)), IMPOSSIBLE))
+        nn.init.normal_(self.weight, std=0.5 * width**-0.5)
+
+    def by_column(self, hidden: Tensor) -> Tensor:
+        """[rows, columns * width] -> [columns, rows, width]"""
+        return hidden.unflatten(1, self.weight.shape[:2]).transpose(0, 1)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[rows, columns * width] -> logits [columns, rows, codes of the longest column]."""
+        return torch.baddbmm(self.bias[:, None], self.by_column(hidden), self.weight)
+
+
 class ColumnNetwork(nn.Module):
     """The distribution of every column's code, given the codes of any set of other columns.
 
@@ -43,38 +73,34 @@ class ColumnNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.sizes = [len(c) for c in counts]
-        columns, longest = len(self.sizes), max(self.sizes)
+        columns = len(self.sizes)
         starts = torch.tensor([0, *self.sizes[:-1]]).cumsum(0)
         self.register_buffer("starts", starts, persistent=False)
         self.register_buffer("gaps", sum(self.sizes) + torch.arange(columns), persistent=False)
-        self.cells = nn.EmbeddingBag(sum(self.sizes) + columns, width, mode="sum")
+        self.cells = CellSum(sum(self.sizes) + columns, width, mode="sum")
         self.dropout = nn.Dropout(dropout)
         self.hidden = nn.Linear(width, columns * head_width)
-        self.weight = nn.Parameter(torch.empty(columns, head_width, longest))
-        self.bias = nn.Parameter(torch.full((columns, longest), IMPOSSIBLE))
+        self.heads = Heads(self.sizes, head_width)
         nn.init.normal_(self.cells.weight, std=0.3)
-        nn.init.normal_(self.weight, std=0.5 * head_width**-0.5)
         with torch.no_grad():
-            for bias, count in zip(self.bias, counts, strict=True):
+            for bias, count in zip(self.heads.bias, counts, strict=True):
                 frequency = (count + 0.5).log()
                 bias[: len(count)] = frequency - frequency.mean()
 
     def forward(self, codes: Tensor, known: Tensor) -> Tensor:
         """int64 [rows, columns], bool [rows, columns] -> logits [columns, rows, codes of the longest column]."""
         total = self.cells(torch.where(known, codes + self.starts, self.gaps))
-        hidden = self.dropout(functional.silu(self.hidden(self._activated(total))))
-        by_column = hidden.unflatten(1, (len(self.sizes), -1)).transpose(0, 1)
-        return torch.baddbmm(self.bias[:, None], by_column, self.weight)
+        return self.heads(self.dropout(functional.silu(self.hidden(self._activated(total)))))
 
     def _activated(self, total: Tensor) -> Tensor:
         return self.dropout(functional.silu(total))
 
-    def loss(self, codes: Tensor, known: Tensor) -> Tensor:
-        """Cross-entropy of the unknown cells: the mean of each row's, and of the rows."""
+    def losses(self, codes: Tensor, known: Tensor) -> Tensor:
+        """Cross-entropy of the unknown cells, the mean of each row's: [rows]."""
         logits = self(codes, known)
         cells = functional.cross_entropy(logits.flatten(0, 1), codes.T.flatten(), reduction="none").view_as(codes.T)
         unknown = (~known).T.to(cells.dtype)
-        return (cells * unknown / unknown.sum(dim=0).clamp_min(1)).sum(dim=0).mean()
+        return (cells * unknown / unknown.sum(dim=0).clamp_min(1)).sum(dim=0)
 
     @torch.no_grad()
     def draw(
@@ -105,11 +131,13 @@ class ColumnNetwork(nn.Module):
         cells = self.cells.weight
         total = cells[self.gaps].sum(dim=0).repeat(rows, 1)
         codes = torch.empty(rows, len(order), dtype=torch.int64, device=cells.device)
-        head_width = self.weight.shape[1]
+        head_width = self.heads.weight.shape[1]
         for column in order:
             size, head = self.sizes[column], slice(column * head_width, (column + 1) * head_width)
             hidden = functional.linear(self._activated(total), self.hidden.weight[head], self.hidden.bias[head])
-            logits = torch.addmm(self.bias[column, :size], functional.silu(hidden), self.weight[column, :, :size])
+            logits = torch.addmm(
+                self.heads.bias[column, :size], functional.silu(hidden), self.heads.weight[column, :, :size]
+            )
             if column in weights:
                 weight = weights[column]
                 logits += (weight if weight.ndim == 1 else weight[codes[:, column - 1]]).log()

@@ -41,6 +41,8 @@ class TableSynthesizer(Trainer):
     ----------
     bins, max_categories, discrete, missing
         As of `Columns.fit`: how cells become codes.
+    columns : Columns, optional
+        In place of the four above: those of another table, a public one, say. Of the table that is fitted they hold nothing then.
     constraints : sequence of Constraint
         Relations that every row drawn obeys; the rows trained on must.
     validation_share : float
@@ -62,16 +64,19 @@ class TableSynthesizer(Trainer):
 
     def __init__(
         self, *, bins: int = 24, max_categories: int = 256, discrete: Sequence[str] = (), missing: str = "error",
-        constraints: Sequence[Constraint] = (), validation_share: float = 0.1, max_steps: int | None = None, **options: Any,
+        columns: Columns | None = None, constraints: Sequence[Constraint] = (), validation_share: float = 0.1,
+        max_steps: int | None = None, **options: Any,
     ) -> None:  # fmt: skip
         if not 0 <= validation_share < 1:
             raise ArgumentError(f"validation_share must be at least 0 and less than 1, got {validation_share!r}")
+        if columns is not None and (bins, max_categories, missing, *discrete) != (24, 256, "error"):
+            raise ArgumentError("columns are given as they are: leave out bins, max_categories, discrete and missing")
         super().__init__(**options)
         self.max_steps = max_steps if max_steps is None else checked_count("max_steps", max_steps)
         self.bins, self.max_categories, self.missing = bins, max_categories, missing
         self.discrete, self.constraints = list(discrete), list(constraints)
         self.validation_share = float(validation_share)
-        self.columns: Columns | None = None
+        self.columns, self._are_columns_given = columns, columns is not None
         self.failures: list[str] | None = None
         self._output = "polars"
 
@@ -106,11 +111,12 @@ class TableSynthesizer(Trainer):
         self.failures = None
         self._output = kind_of(table)
         rows = check_table(table) if is_loader else read(table)
-        self.columns = Columns.fit(
-            rows, bins=self.bins, max_categories=self.max_categories, discrete=self.discrete, missing=self.missing
-        )
+        if not self._are_columns_given:
+            self.columns = Columns.fit(
+                rows, bins=self.bins, max_categories=self.max_categories, discrete=self.discrete, missing=self.missing
+            )
         for constraint in self.constraints:
-            constraint.fit(frame_of(rows))
+            constraint.fit(rows)
         codes = None if is_loader else self._encoded(rows)
         if validation is not None:
             self._validation = self._encoded(read(validation)).long()
@@ -124,9 +130,13 @@ class TableSynthesizer(Trainer):
         asked = self.max_steps
         try:
             self.max_steps = asked or max(1, self._passes * int(self._counts[0].sum()) // self.batch_size)
-            return super().fit(CodedBatches(table, self.columns) if is_loader else {"codes": codes}, **options)
+            return super().fit(CodedBatches(table, self.columns) if is_loader else self._source(codes), **options)
         finally:
             self.max_steps = asked
+
+    def _source(self, codes: Tensor) -> Any:
+        """What `Trainer.fit` takes batches from."""
+        return {"codes": codes}
 
     def _encoded(self, rows: Any) -> Tensor:
         """In two bytes a cell where they suffice."""
@@ -156,6 +166,7 @@ class TableSynthesizer(Trainer):
     def _config(self) -> dict[str, Any]:
         return super()._config() | {
             "columns": self.columns.state(),
+            "are_columns_given": self._are_columns_given,
             "constraints": [FUNCTION if isinstance(c, Predicate) else c.state() for c in self.constraints],
             "counts": dict(zip(self.columns.names, self._counts, strict=True)),
             "output": self._output,
@@ -163,7 +174,7 @@ class TableSynthesizer(Trainer):
 
     def _configure(self, config: Mapping[str, Any]) -> None:
         super()._configure(config)
-        self.columns = Columns.from_state(config["columns"])
+        self.columns, self._are_columns_given = Columns.from_state(config["columns"]), config["are_columns_given"]
         functions = [constraint for constraint in self.constraints if isinstance(constraint, Predicate)]
         wanted = config["constraints"].count(FUNCTION)
         if len(functions) != wanted:
