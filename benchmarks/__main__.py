@@ -32,6 +32,8 @@ QUESTIONS = (
     "synth_late",
     "synth_speed",
     "synth_minority",
+    "digit_gan",
+    "autoencoder",
     "gpu",
     "counters",
     "kernels",
