@@ -81,6 +81,14 @@ class NonSaturating:
 LOSSES: dict[str, type] = {"wgan-gp": Wasserstein, "hinge": Hinge, "vanilla": NonSaturating}
 
 
+def steepness(discriminator: nn.Module, real: Tensor, fake: Tensor, *condition: Tensor) -> Tensor:
+    """Mean of (slope - 1)^2 of a discriminator, at places between rows and samples. All are [b, ...]."""
+    share = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device)
+    between = torch.lerp(real, fake, share).requires_grad_(True)
+    (gradient,) = torch.autograd.grad(discriminator(between, *condition).sum(), between, create_graph=True)
+    return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+
+
 class Adversary(Trainer):
     """The game that generators and discriminators play. Subclasses say in `_networks` which two these are.
 
@@ -186,7 +194,7 @@ class Adversary(Trainer):
         loss = self._loss.discriminator(self.discriminator(real, *condition), self.discriminator(fake, *condition))
         losses = {"discriminator": loss}
         if self._penalty:
-            loss = loss + self._penalty * self._steepness(real, fake, condition)
+            loss = loss + self._penalty * steepness(self.discriminator, real, fake, *condition)
         self._descend(loss, self._discriminator_adam)
 
         if (self.step + 1) % self.discriminator_steps == 0:
@@ -197,14 +205,6 @@ class Adversary(Trainer):
 
     def _noise(self, count: int) -> Tensor:
         return torch.randn(count, self.latent_size, device=self._device)
-
-    def _steepness(self, real: Tensor, fake: Tensor, condition: tuple[Tensor, ...]) -> Tensor:
-        """Mean of (slope - 1)^2 of the discriminator, at places between rows and samples."""
-        share = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device)
-        between = torch.lerp(real, fake, share).requires_grad_(True)
-        scores = self.discriminator(between, *condition)
-        (gradient,) = torch.autograd.grad(scores.sum(), between, create_graph=True)
-        return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
 
     # --- sampling -------------------------------------------------------------------------------------
 

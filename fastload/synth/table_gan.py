@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from fastload.errors import ArgumentError
 from fastload.plan.row_plan import checked_count
 from fastload.synth.batches import Batch
-from fastload.synth.gan import Wasserstein
+from fastload.synth.gan import Wasserstein, steepness
 from fastload.synth.tables import TableSynthesizer, accepted
 
 FAR, LEAST, TINY = 1e4, -20.0, 1e-20
@@ -191,11 +191,3 @@ class TableGAN(TableSynthesizer):
         soft = self._fitted("generator")(noise, condition, generator)
         codes = torch.stack([part.argmax(dim=1) for part in soft.split(sizes, dim=1)], dim=1)
         return accepted(codes, {c: (w > 0).float() if c == min(weights) else w for c, w in weights.items()}, generator)
-
-
-def steepness(discriminator: nn.Module, real: Tensor, fake: Tensor, *condition: Tensor) -> Tensor:
-    """Mean of (slope - 1)^2 of a discriminator, at places between rows and samples."""
-    share = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device)
-    between = torch.lerp(real, fake, share).requires_grad_(True)
-    (gradient,) = torch.autograd.grad(discriminator(between, *condition).sum(), between, create_graph=True)
-    return (gradient.flatten(1).norm(dim=1) - 1).square().mean()

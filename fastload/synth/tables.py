@@ -60,6 +60,9 @@ class TableSynthesizer(Trainer):
         Why the model's rows are not to be used, as `check` found; None where it was not asked.
     """
 
+    privacy_spent: tuple[float, float] | None = (
+        None  # (epsilon, delta) of models that are trained with differential privacy
+    )
     _passes = 60  # over the data, where max_steps does not say how long training takes
 
     def __init__(
@@ -285,7 +288,14 @@ class TableSynthesizer(Trainer):
         real, holdout, test = (None if table is None else frame_of(table) for table in (real, holdout, test))
         drawn = self.sample_frame(len(real), seed=seed)
         report = check_synthetic(
-            real, drawn, holdout=holdout, test=test, target=target, discrete=self.discrete, seed=seed
+            real,
+            drawn,
+            holdout=holdout,
+            test=test,
+            target=target,
+            discrete=self.discrete,
+            guarantee=self.privacy_spent,
+            seed=seed,
         )
         self.failures = failures(report, limits)
         return report
