@@ -143,12 +143,11 @@ class TableGAN(TableSynthesizer):
 
     def _step(self, batch: Batch) -> dict[str, Tensor]:
         real, condition = (self._packed(x) for x in self._asked(batch["codes"].long() + self._starts))
-        with torch.no_grad():
-            fake = self.generator(self._noise(condition), condition)
-        loss = self._loss.discriminator(self.discriminator(real, condition), self.discriminator(fake, condition))
-        penalty = self.gradient_penalty * steepness(self.discriminator, real, fake, condition)
+        fake = self.generator(self._noise(condition), condition)  # made once, for both networks
+        seen = fake.detach()
+        loss = self._loss.discriminator(self.discriminator(real, condition), self.discriminator(seen, condition))
+        penalty = self.gradient_penalty * steepness(self.discriminator, real, seen, condition)
         self._descend(loss + penalty, self._discriminator_adam)
-        fake = self.generator(self._noise(condition), condition)
         generator_loss = self._loss.generator(self.discriminator(fake, condition))
         self._descend(generator_loss, self._generator_adam)
         return {"discriminator": loss, "generator": generator_loss}
