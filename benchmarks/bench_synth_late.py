@@ -163,6 +163,6 @@ def privacy(train: Any, synthetic: Any, holdout: Any) -> dict[str, float]:
     report = check_synthetic(train, synthetic, holdout=holdout)
     return {
         "membership_auc": report.membership_auc,
-        "copies": report.privacy.copies.synthetic,
+        "copies": report.privacy.copies.synthetic.count,
         "detection_auc": report.detection_auc,
     }
