@@ -57,7 +57,7 @@ class TableAutoregressor(TableSynthesizer):
         Of the network's sum of cells, and of each column's own layer.
     dropout : float
     options
-        Of `TableSynthesizer` and `Trainer`, by default %s; with privacy %s.
+        Of `TableSynthesizer` and `Trainer`; the defaults of some are in `OPTIONS`, with privacy in `PRIVATE_OPTIONS`.
 
     Examples
     --------
@@ -138,9 +138,19 @@ class TableAutoregressor(TableSynthesizer):
                 "patience"
             )
         if self.precision != "float32" or self.compile:
-            raise ArgumentError("with privacy, networks compute in float32 and are not compiled: leave out precision and compile")
+            raise ArgumentError(
+                "with privacy, networks compute in float32 and are not compiled: leave out precision and compile"
+            )
 
     def fit(self, table: Any, *, validation: Any = None, **options: Any) -> TableAutoregressor:
+        """As `TableSynthesizer.fit`. With privacy neither validation rows nor a score are taken, nor a loader, and `max_steps` must
+        stay as it was where a training goes on from its checkpoint: the noise is made for so many steps.
+
+        Raises
+        ------
+        MissingExtraError
+            Opacus is not installed, which privacy needs; and what `TableSynthesizer.fit` raises.
+        """
         if self.privacy is not None:
             if validation is not None or options.get("score") is not None:
                 raise ArgumentError("with privacy there is nothing to stop by: leave out validation and score")
@@ -155,8 +165,6 @@ class TableAutoregressor(TableSynthesizer):
         finally:
             if self._descent is not None:
                 self._descent.close()
-
-    fit.__doc__ = TableSynthesizer.fit.__doc__
 
     def _source(self, codes: Tensor) -> Any:
         if self.privacy is None:
@@ -191,7 +199,7 @@ class TableAutoregressor(TableSynthesizer):
         self._descent = None
 
     def _drawing_order(self) -> list[int]:
-        """Columns by falling entropy, with privacy by falling size; the code columns of one column stay together, and `target` comes last."""
+        """Columns by falling entropy, with privacy by falling size; the code columns of one stay together, `target` comes last."""
         entropy = [_entropy(count) for count in self._counts]
         groups = sorted(
             self.columns.groups.items(), key=lambda group: (group[0] == self.target, -sum(entropy[c] for c in group[1]))

@@ -3,7 +3,8 @@
 In each step every row is drawn with the same small probability, by itself (Poisson sampling); its gradient is cut to
 `max_grad_norm`; and Gaussian noise, in proportion to that, is added to the sum. Abadi et al.: "Deep learning with differential
 privacy", CCS 2016. Opacus (Yousefpour et al., arXiv:2109.12298) clips, adds the noise and keeps the account; gradients of single
-rows are never formed, only their norms (Li et al., "Large language models can be strong differentially private learners", ICLR 2022).
+rows are never formed, only their norms (Li et al., "Large language models can be strong differentially private learners", ICLR
+2022).
 
 What is drawn for the guarantee, rows, noise and which cells are hidden, comes from the operating system's random bits, not from
 the seed of a training, which others may know: a private training cannot be repeated. The bits are stretched by the generators of
@@ -98,7 +99,9 @@ class Mechanism(NamedTuple):
 
         Examples
         --------
-        >>> Mechanism.within(DifferentialPrivacy(3.0, 1e-5), sample_rate=0.05, steps=1000)
+        >>> mechanism = Mechanism.within(DifferentialPrivacy(3.0, 1e-5), sample_rate=0.05, steps=1000)
+        >>> round(mechanism.noise_multiplier, 1)
+        2.5
         """
         try:
             with _quiet():
@@ -136,6 +139,7 @@ class Accountant:
         --------
         >>> accountant = Accountant(Mechanism(noise_multiplier=1.0, sample_rate=0.01), delta=1e-5)
         >>> [round(accountant.epsilon(steps), 2) for steps in (0, 1, 1000)]
+        [0.0, 0.96, 2.1]
         """
         if steps == 0:
             return 0.0
@@ -204,6 +208,7 @@ class PrivateDescent:
         with _quiet():
             self._clipped(self._network, self._optimizer, losses, "sum").backward()
         self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)  # sums without noise are not kept
 
     def epsilon(self, steps: int) -> float:
         """What so many steps spend."""
