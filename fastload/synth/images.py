@@ -125,12 +125,9 @@ class ImageGAN(Adversary):
 def _axes(shape: Sequence[int]) -> tuple[list[int], int]:
     """The three sides of stored images, and which of them is that of the channels."""
     sides = [1, *shape] if len(shape) == 2 else list(shape)
-    for axis in (2, 0):
-        if (
-            len(sides) == 3
-            and sides[axis] in CHANNELS
-            and not any(side % 4 for i, side in enumerate(sides) if i != axis)
-        ):
+    for axis in (2, 0) if len(sides) == 3 else ():
+        height_and_width = sides[:axis] + sides[axis + 1 :]
+        if sides[axis] in CHANNELS and all(side % 4 == 0 for side in height_and_width):
             return sides, axis
     raise ShapeError(
         f"images must be [h, w], [h, w, channels] or [channels, h, w], of 1 or 3 channels, and their sides multiples of 4; got "

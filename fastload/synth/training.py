@@ -277,10 +277,8 @@ class Trainer(ABC):
         take_from_first(modules.values())
         self._averages = {name: deepcopy(modules[name]).eval().requires_grad_(False) for name in self._averaged()}
         if self.compile:
-            for name in self._compiled():
-                modules[name].forward = torch.compile(
-                    modules[name].forward
-                )  # Module.compile() passes torch's own containers over
+            for module in map(modules.get, self._compiled()):
+                module.forward = torch.compile(module.forward)  # Module.compile() passes torch's own containers over
 
     def _advance(self, batch: Batch) -> None:
         rank, world_size = rank_and_world()
