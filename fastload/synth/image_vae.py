@@ -17,7 +17,7 @@ from fastload.plan.row_plan import checked_count
 from fastload.synth.batches import Batch
 from fastload.synth.field_model import FieldModel, as_given
 from fastload.synth.fields import array_of, check_rows
-from fastload.synth.images import _axes
+from fastload.synth.images import image_axes
 from fastload.synth.networks import Generator
 from fastload.synth.seeded import seeded
 
@@ -117,11 +117,11 @@ class ImageVAE(FieldModel):
         dtype, shape = schema[self.inputs]
         if dtype != "uint8":
             raise DtypeError(f"images must be uint8, and field {self.inputs!r} is {dtype}")
-        _axes(shape)
+        image_axes(shape)
         return schema
 
     def _build(self, schema: dict[str, list]) -> None:
-        sides, axis = _axes(schema[self.inputs][1])
+        sides, axis = image_axes(schema[self.inputs][1])
         shape = (sides.pop(axis), *sides)
         self.encoder = ImageEncoder(shape, self.latent_size, self.classes, self.width)
         self.decoder = image_decoder(shape, self.latent_size, self.classes, self.width)
@@ -265,11 +265,11 @@ class ImageVAE(FieldModel):
 
     def _planes(self, images: Tensor) -> Tensor:
         """uint8 [b, ...] as stored -> float [b, channels, h, w], 0 .. 1"""
-        sides, axis = _axes(images.shape[1:])
+        sides, axis = image_axes(images.shape[1:])
         return images.reshape(len(images), *sides).movedim(1 + axis, 1) / 255
 
     def _pixels(self, logits: Tensor) -> Tensor:
         """[b, channels, h, w] -> uint8 [b, ...] as stored"""
         shape = self.schema[self.inputs][1]
         pixels = (logits.sigmoid() * 255).round().to(torch.uint8)
-        return pixels.movedim(1, 1 + _axes(shape)[1]).reshape(len(pixels), *shape)
+        return pixels.movedim(1, 1 + image_axes(shape)[1]).reshape(len(pixels), *shape)

@@ -70,18 +70,18 @@ class ImageGAN(Adversary):
         dtype, shape = schema[self.inputs]
         if dtype != "uint8":
             raise DtypeError(f"images must be uint8, and field {self.inputs!r} is {dtype}")
-        _axes(shape)
+        image_axes(shape)
         return schema
 
     def _networks(self, schema: dict[str, list]) -> tuple[nn.Module, nn.Module]:
-        sides, axis = _axes(schema[self.inputs][1])
+        sides, axis = image_axes(schema[self.inputs][1])
         make, _ = ARCHITECTURES[self.architecture]
         shape = (sides.pop(axis), *sides)
         return make(shape, self.latent_size, self.classes, self.width)
 
     def _rows(self, batch: Batch) -> Tensor:
         images = batch[self.inputs]
-        sides, axis = _axes(images.shape[1:])
+        sides, axis = image_axes(images.shape[1:])
         return images.reshape(len(images), *sides).movedim(1 + axis, 1) / 127.5 - 1  # [b, channels, h, w], -1 .. 1
 
     def _condition(self, batch: Batch) -> tuple[Tensor, ...]:
@@ -115,14 +115,14 @@ class ImageGAN(Adversary):
         images = super().sample(n, labels=labels, seed=seed)
         shape = self.schema[self.inputs][1]
         pixels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-        return pixels.movedim(1, 1 + _axes(shape)[1]).reshape(n, *shape)
+        return pixels.movedim(1, 1 + image_axes(shape)[1]).reshape(n, *shape)
 
     def _asked_labels(self, n: int, labels: Any) -> Tensor | None:
         labels = super()._asked_labels(n, labels)
         return None if labels is None else self._classes(labels)
 
 
-def _axes(shape: Sequence[int]) -> tuple[list[int], int]:
+def image_axes(shape: Sequence[int]) -> tuple[list[int], int]:
     """The three sides of stored images, and which of them is that of the channels."""
     sides = [1, *shape] if len(shape) == 2 else list(shape)
     for axis in (2, 0) if len(sides) == 3 else ():

@@ -390,6 +390,8 @@ class Trainer(ABC):
         trainer._configure(saved["config"])
         trainer._construct()
         trainer._restore(saved)
+        if trainer._best is not None:  # a checkpoint has the last weights beside them, to go on from
+            trainer._set_weights(trainer._best["weights"])
         return trainer
 
     @classmethod
