@@ -34,7 +34,7 @@ WARM_UP = 100  # steps
 LAST_RATE = 0.02  # of the learning rate, at the end
 VALIDATED = 20_000  # rows, at most, each with a random part of its cells unknown
 OPTIONS = {"learning_rate": 3e-3, "ema": 0.998, "score_every": 100, "patience": 6}
-PRIVATE_OPTIONS = {"learning_rate": 3e-3, "ema": 0.998, "validation_share": 0.0}
+PRIVATE_OPTIONS = {"batch_size": 1000, "learning_rate": 1e-2, "ema": 0.998, "validation_share": 0.0}
 
 
 class TableAutoregressor(TableSynthesizer):
