@@ -225,7 +225,8 @@ def test_global_generators_and_loggers_stay_as_they_are():
 
 def test_dependence_is_learned():
     table = pairs(4000)
-    rows = TableAutoregressor(privacy=BUDGET, **SMALL | {"batch_size": 400, "max_steps": 300, "learning_rate": 3e-3}).fit(table).sample(2000)
+    options = {"batch_size": 400, "max_steps": 300, "learning_rate": 3e-3}
+    rows = TableAutoregressor(privacy=BUDGET, **SMALL | options).fit(table).sample(2000)
     assert (rows["first"] == rows["second"]).mean() > 0.75
     assert 0.3 < (rows["first"] == "a").mean() < 0.7
 
