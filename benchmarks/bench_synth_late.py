@@ -1,8 +1,8 @@
 """Which model makes synthetic flights that teach what the real ones teach, and gives none of them away?
 
 Each model is trained on 10,000 rows of the table "late", with three seeds (the first also on 100,000, with one), and makes as
-many. Trees trained on these rows predict real delays (TSTR AUC; the ceiling is that of the real rows, the floor that of columns drawn
-independently); sdmetrics tells column shapes, pair trends and validity; an attack with as many held-out rows tells whether
+many. Trees trained on these rows predict real delays (TSTR AUC; the ceiling is that of the real rows, the floor that of columns
+drawn independently); sdmetrics tells column shapes, pair trends and validity; an attack with as many held-out rows tells whether
 training rows can be recognised. CTGAN runs where it is installed (pip install ctgan==0.12.1, better in an environment of its
 own), with its own settings and 100 epochs, with one seed.
 """
