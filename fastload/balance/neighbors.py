@@ -167,8 +167,19 @@ def _by_products(rows: np.ndarray, k: int, queries: np.ndarray, threads: int) ->
     if num_candidates < len(rows):
         sure = _is_sure(distances[:, -1], worst, np.sqrt(query_squares), np.sqrt(largest), rows.shape[1])
         if not sure.all():
-            distances[~sure], indices[~sure] = _by_scikit_learn(rows, k, queries[~sure], threads)
+            _, indices[~sure] = _by_scikit_learn(rows, k, queries[~sure], threads)
+            distances[~sure] = _distances(rows, queries[~sure], indices[~sure])
     return distances, indices
+
+
+def _distances(rows: np.ndarray, queries: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    """Of these rows [queries, k], in float64: scikit-learn rounds those of float32."""
+    distances = np.empty(indices.shape)
+    for first in range(0, len(queries), QUERIES):
+        these = slice(first, first + QUERIES)
+        apart = rows[indices[these]].astype(np.float64) - queries[these, None]
+        distances[these] = np.sqrt(np.einsum("qkc,qkc->qk", apart, apart))
+    return distances
 
 
 @cache

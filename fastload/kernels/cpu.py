@@ -304,10 +304,10 @@ def _warp_pixels(values, valid, keys, rows, integers, numbers, out):
                 u = (np.float32(x) - middle_x) * sign_x
                 from_x = min(max((along * u + aside * v) + center_x, x_low), x_high)
                 from_y = min(max((along * v - aside * u) + center_y, y_low), y_high)
-                whole_x, whole_y = np.int32(from_x + one), np.int32(from_y + one)  # of the bordered image: not negative
-                across[x] = from_x - np.float32(whole_x - np.int32(1))
-                down[x] = from_y - np.float32(whole_y - np.int32(1))
-                places[x] = whole_y * np.int32(line_size) + whole_x * np.int32(4)
+                whole_x, whole_y = np.floor(from_x), np.floor(from_y)
+                across[x], down[x] = from_x - whole_x, from_y - whole_y
+                line, place = np.int32(whole_y) + np.int32(1), np.int32(whole_x) + np.int32(1)  # in the bordered image
+                places[x] = line * np.int32(line_size) + place * np.int32(4)
             for x in range(out_width):
                 above = np.int64(places[x])
                 _bilinear(image, above, above + line_size, across[x], down[x], made, 4 * x)

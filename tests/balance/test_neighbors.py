@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from imblearn import combine, over_sampling, under_sampling
 from imblearn.pipeline import make_pipeline
@@ -49,6 +49,7 @@ KINDS = {
 
 
 @settings(max_examples=60, deadline=None)
+@example(kind="few values", dtype=np.float32, rows=64, columns=17, k=9, seed=0)
 @given(
     kind=st.sampled_from(sorted(KINDS)),
     dtype=st.sampled_from([np.float32, np.float64]),

@@ -207,6 +207,16 @@ def test_pixels(data):
         assert_same(chain.calls, pixels, None, keys)
 
 
+def test_a_place_just_before_a_pixel_lies_between_the_right_ones():
+    """A float32 a little below a whole number is one when 1 is added to it."""
+    from fastload.transform.augment import RandomRotate
+
+    for degrees in (1e-5, 3e-5, 1e-4):
+        chain = augmented(Field("x", "uint8", (5, 9, 4)), RandomRotate(degrees, scale=(0.5, 1.5)))
+        keys = row_keys(0, 1, np.arange(64))
+        assert_same(chain.calls, images(64, 5, 9, 4), None, keys, rtol=1e-6, atol=1e-6)
+
+
 def test_what_is_drawn_is_uniform():
     from fastload.transform.augment import RandomFlip, RandomTranslate
 
