@@ -35,6 +35,7 @@ QUESTIONS = (
     "digit_gan",
     "autoencoder",
     "gpu",
+    "synth_gpu",
     "counters",
     "kernels",
 )

@@ -84,7 +84,7 @@ LOSSES: dict[str, type] = {"wgan-gp": Wasserstein, "hinge": Hinge, "vanilla": No
 def steepness(discriminator: nn.Module, real: Tensor, fake: Tensor, *condition: Tensor) -> Tensor:
     """Mean of (slope - 1)^2 of a discriminator, at places between rows and samples. All are [b, ...]."""
     share = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device)
-    between = torch.lerp(real, fake, share).requires_grad_(True)
+    between = torch.lerp(real, fake.to(real.dtype), share).requires_grad_(True)
     (gradient,) = torch.autograd.grad(discriminator(between, *condition).sum(), between, create_graph=True)
     return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
 
