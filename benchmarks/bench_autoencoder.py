@@ -97,7 +97,7 @@ def named(rows: str, method: str, width: int | None) -> str:
 
 
 def summed_up(rows: str, method: str, width: int | None, runs: Runs) -> dict[str, Any]:
-    found = [record for record in runs.records if record["arm"].startswith(f"{named(rows, method, width)}, seed")]
+    found = runs.seeds(named(rows, method, width))
     row: dict[str, Any] = {"rows": rows, "method": method, "width": width, "seeds": len(found)}
     for measure in (*MEASURES, "fit_cpu_s"):
         row |= low_median_high([record[measure] for record in found if measure in record], measure)

@@ -65,7 +65,7 @@ def claims(summary: list[dict[str, Any]]) -> list[Claim]:
 
 
 def summed_up(name: str, runs: Runs) -> dict[str, Any]:
-    found = [r for r in runs.records if r["arm"].startswith(f"{name}, seed")]
+    found = runs.seeds(name)
 
     def values(key: str) -> list[float]:
         return [r[key] for r in found if key in r]

@@ -35,7 +35,7 @@ def run(options: Options) -> int:
     runs = run_rounds(arms, 1)
     summary = []
     for name in PIPELINES:
-        found = [r["accuracy"] for r in runs.records if r["arm"].startswith(f"{name}, seed")]
+        found = [record["accuracy"] for record in runs.seeds(name)]
         summary.append({"pipeline": name, "seeds": len(found), **low_median_high(found, "accuracy"), "mean": mean(found),
                         "std": stdev(found)})  # fmt: skip
     screen = [
@@ -47,9 +47,7 @@ def run(options: Options) -> int:
 
 
 def claims(runs: Runs) -> list[Claim]:
-    ours, theirs = (
-        [r["accuracy"] for r in runs.records if r["arm"].startswith(f"{name}, seed")] for name in PIPELINES[:2]
-    )
+    ours, theirs = ([record["accuracy"] for record in runs.seeds(name)] for name in PIPELINES[:2])
     spread = max(ours + theirs) - min(ours + theirs)
     return [at_most("difference of the means / spread over the seeds", abs(mean(ours) - mean(theirs)) / spread, 0.5)]
 

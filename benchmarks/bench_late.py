@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from functools import cache, partial
 from pathlib import Path
-from statistics import mean, stdev
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -18,7 +17,7 @@ import numpy as np
 import torch
 
 from benchmarks import process
-from benchmarks.harness import Options, finish, low_median_high, run_rounds, shown_spread
+from benchmarks.harness import Options, finish, precision_by_seed, run_rounds
 
 SEEDS, STEPS, BATCH = 5, 1500, 1024
 LOADERS = ("plain", "plain, loss weighted", "class-balanced", "SMOTENC, 1 : 4", "SMOTENC, 1 : 1")
@@ -40,31 +39,7 @@ def run(options: Options) -> int:
         for name in LOADERS
     }
     runs = run_rounds(arms, 1)
-    summary = []
-    for name in LOADERS:
-        found = [r for r in runs.records if r["arm"].startswith(f"{name}, seed")]
-        precisions, areas = ([r[key] for r in found] for key in ("average_precision", "auc"))
-        summary.append(
-            {
-                "loader": name,
-                "seeds": len(found),
-                **low_median_high(precisions, "average_precision"),
-                "mean": mean(precisions),
-                "std": stdev(precisions),
-                "auc_mean": mean(areas),
-                "auc_std": stdev(areas),
-            }
-        )
-    screen = [
-        {
-            "loader": row["loader"],
-            "average precision": shown_spread(row, "average_precision", digits=4),
-            "mean": f"{row['mean']:.4f}",
-            "std over seeds": f"{row['std']:.4f}",
-            "AUC": f"{row['auc_mean']:.4f} ({row['auc_std']:.4f})",
-        }
-        for row in summary
-    ]
+    summary, screen = precision_by_seed(runs, LOADERS, "loader", "loader")
     return finish("late", options, runs, summary, screen, [])
 
 

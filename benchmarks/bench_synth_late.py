@@ -61,7 +61,7 @@ def run(options: Options) -> int:
     runs = run_rounds(arms, 1)
     summary = []
     for kind, rows in cases:
-        found = [record for record in runs.records if record["arm"].startswith(f"{kind}, {rows:,} rows,")]
+        found = runs.seeds(f"{kind}, {rows:,} rows")
         row: dict[str, Any] = {"model": kind, "rows": rows, "seeds": len(found)}
         for measure in MEASURES:
             row |= low_median_high([r[measure] for r in found if r.get(measure) is not None], measure)

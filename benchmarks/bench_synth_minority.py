@@ -8,12 +8,11 @@ curve on 100,000 other real rows, five seeds. No claim is made.
 from __future__ import annotations
 
 from functools import partial
-from statistics import mean, stdev
 from typing import Any
 
 from benchmarks import process
 from benchmarks.bench_synth_late import OURS, trained
-from benchmarks.harness import Options, finish, low_median_high, run_rounds, shown_spread
+from benchmarks.harness import Options, finish, precision_by_seed, run_rounds
 from benchmarks.late_table import CATEGORIES, TARGET, scores, split
 
 SEEDS, ROWS, SHARE = 5, 10_000, 0.25
@@ -30,31 +29,7 @@ def run(options: Options) -> int:
         for way in WAYS
     }
     runs = run_rounds(arms, 1)
-    summary = []
-    for way in WAYS:
-        found = [record for record in runs.records if record["arm"].startswith(f"{way}, seed")]
-        precisions, areas = ([record[key] for record in found] for key in ("average_precision", "auc"))
-        summary.append(
-            {
-                "added": way,
-                "seeds": len(found),
-                **low_median_high(precisions, "average_precision"),
-                "mean": mean(precisions),
-                "std": stdev(precisions),
-                "auc_mean": mean(areas),
-                "auc_std": stdev(areas),
-            }
-        )
-    screen = [
-        {
-            "late rows added": row["added"],
-            "average precision": shown_spread(row, "average_precision", digits=4),
-            "mean": f"{row['mean']:.4f}",
-            "std over seeds": f"{row['std']:.4f}",
-            "AUC": f"{row['auc_mean']:.4f} ({row['auc_std']:.4f})",
-        }
-        for row in summary
-    ]
+    summary, screen = precision_by_seed(runs, WAYS, "late rows added", "added")
     return finish("synth_minority", options, runs, summary, screen, [])
 
 

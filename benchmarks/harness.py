@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
+from statistics import mean, median, stdev
 from typing import Any
 
 from benchmarks import process
@@ -52,6 +52,10 @@ class Runs:
     def median(self, arm: str, key: str) -> float | None:
         found = self.values(arm, key)
         return median(found) if found else None
+
+    def seeds(self, name: str) -> list[dict]:
+        """The runs of the arms ``<name>, seed <number>``."""
+        return [record for record in self.records if record["arm"].startswith(f"{name}, seed ")]
 
     def ratio(self, arm: str, baseline: str, key: str) -> float | None:
         """Median of arm / baseline, each ratio taken within a round; None where no round has both."""
@@ -119,6 +123,31 @@ def shown_spread(row: dict[str, Any], name: str, scale: float = 1.0, digits: int
         return ""
     middle, low, high = (f"{row[key] * scale:.{digits}f}" for key in (name, f"{name}_min", f"{name}_max"))
     return middle if low == high else f"{middle} ({low}..{high})"
+
+
+def precision_by_seed(runs: Runs, names: Sequence[str], heading: str, column: str) -> tuple[list[dict], list[dict]]:
+    """Summary and screen for `finish`, of arms ``<name>, seed <number>`` that gave ``average_precision`` and ``auc``.
+
+    heading, column : what names are called on the screen, and in the CSV
+    """
+    summary = []
+    for name in names:
+        found = runs.seeds(name)
+        precisions, areas = ([record[key] for record in found] for key in ("average_precision", "auc"))
+        spread = low_median_high(precisions, "average_precision")
+        means = {"mean": mean(precisions), "std": stdev(precisions), "auc_mean": mean(areas), "auc_std": stdev(areas)}
+        summary.append({column: name, "seeds": len(found), **spread, **means})
+    screen = [
+        {
+            heading: row[column],
+            "average precision": shown_spread(row, "average_precision", digits=4),
+            "mean": f"{row['mean']:.4f}",
+            "std over seeds": f"{row['std']:.4f}",
+            "AUC": f"{row['auc_mean']:.4f} ({row['auc_std']:.4f})",
+        }
+        for row in summary
+    ]
+    return summary, screen
 
 
 def write_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fastload.synth.tables import TableSynthesizer
 
 OK, DATA_PROBLEM, USAGE, INTERRUPTED = 0, 1, 2, 130
-NEAR_DECIMALS = 3
+NEAR_DECIMALS, DELTA = 3, 1e-5
 TRUTHS = {"false": False, "true": True}
 MAX_SHOWN = 16  # columns of a vector field, or classes, listed one by one by `info`
 
@@ -320,13 +320,15 @@ def _synth_fit(options: argparse.Namespace) -> int:
     table = frame_of(options.table)
     check_columns(table, [] if options.target is None else [options.target])
     real, holdout = _held_out(table, options.holdout, options.seed)
-    if options.method != "autoregressive" and options.epsilon is not None:
-        raise ArgumentError(f"--epsilon is for the method autoregressive; {options.method!r} cannot be trained so")
     model = METHODS[options.method](**_synth_arguments(options))
     model.fit(real, checkpoint=options.checkpoint, progress=None if not options.quiet else False)
-    report = model.check(real, holdout=holdout, target=options.target, limits=limits, seed=options.seed)
+    model.save(options.model)  # what fails from here on does not lose it
+    target = None if holdout is None else options.target
+    report = model.check(real, holdout=holdout, target=target, limits=limits, seed=options.seed)
     model.save(options.model)
     _show_synthesis(options, report, limits)
+    if options.epsilon is not None:
+        print(f"fastload: {model.privacy_statement}", file=sys.stderr)
     for failure in model.failures:
         print(f"fastload: the check failed: {failure}", file=sys.stderr)
     if model.failures:
@@ -336,22 +338,35 @@ def _synth_fit(options: argparse.Namespace) -> int:
 
 def _held_out(table: Any, share: float, seed: int) -> tuple[Any, Any]:
     """Rows to train on, and those that privacy and usefulness are measured by; none where the share is 0."""
+    from fastload.synth.privacy import MIN_HOLDOUT
+
+    if not share < 1:
+        raise ArgumentError(f"--holdout must be a share of the rows less than 1, got {share:g}")
     if not share:
         return table, None
+    held_out = round(len(table) * share)
+    if held_out < MIN_HOLDOUT:
+        raise ArgumentError(
+            f"a hold-out must have {MIN_HOLDOUT} rows or more, and {share:g} of {len(table)} rows is {held_out}: give a "
+            "greater --holdout, or --holdout 0 to measure no privacy"
+        )
     table = table.sample(fraction=1.0, shuffle=True, seed=seed)
-    held_out = max(1, round(len(table) * share))
     return table[held_out:], table[:held_out]
 
 
 def _synth_arguments(options: argparse.Namespace) -> dict[str, Any]:
     """What the model is made with; what was not given is left to its defaults."""
+    if options.epsilon is None and options.delta is not None:
+        raise ArgumentError("--delta is of differential privacy: give --epsilon, too")
+    if options.epsilon is not None and options.method != "autoregressive":
+        raise ArgumentError(f"--epsilon is for the method autoregressive; {options.method!r} cannot be trained so")
     given = {"max_steps": options.steps, "batch_size": options.batch_size, "timeout_s": options.timeout_s}
     if options.method == "autoregressive":
         given["target"] = options.target
     if options.epsilon is not None:
         from fastload.synth.differential_privacy import DifferentialPrivacy
 
-        given["privacy"] = DifferentialPrivacy(options.epsilon, options.delta)
+        given["privacy"] = DifferentialPrivacy(options.epsilon, DELTA if options.delta is None else options.delta)
     return {
         "discrete": options.discrete or [],
         "missing": options.missing,
@@ -406,6 +421,7 @@ def _conditions(model: TableSynthesizer, given: Sequence[tuple[str, str]]) -> di
 
 
 def _synth_report(options: argparse.Namespace) -> int:
+    _need("torch", "synth")
     from fastload.synth.quality import Limits, check_synthetic, failures
     from fastload.synth.tables import frame_of
 
@@ -1077,15 +1093,13 @@ def _add_synth_fit(commands: Any, common: argparse.ArgumentParser) -> None:
     add("--device", default="cpu", help="default: cpu")
     add("--checkpoint", metavar="FILE", help="write one now and then, and go on from it if it is there")
     add("--epsilon", type=_at_least(0.01, float), metavar="E", help="train with differential privacy (needs opacus)")
-    add(
-        "--delta", type=_at_least(0.0, float), default=1e-5, metavar="D", help="of differential privacy (default: 1e-5)"
-    )
+    add("--delta", type=_at_least(0.0, float), metavar="D", help=f"of differential privacy (default: {DELTA:g})")
     add(
         "--holdout",
         type=_at_least(0.0, float),
         default=0.2,
         metavar="SHARE",
-        help="of the rows, kept from the model to measure privacy and usefulness by (default: 0.2)",
+        help="of the rows, kept from the model to measure privacy and usefulness by; 0 for none (default: 0.2)",
     )
     add("--quiet", action="store_true", help="no progress bar")
     add("--overwrite", action="store_true", help="replace the model")

@@ -16,7 +16,7 @@ from fastload.errors import ArgumentError, EmptyError, ExistsError, IngestError
 from fastload.ingest.arrow import pa
 from fastload.ingest.arrow_out import arrow_array, arrow_schema
 from fastload.ingest.decisions import Decisions
-from fastload.ingest.delimited import CsvReader
+from fastload.ingest.delimited import CsvReader, guess_delimiter
 from fastload.ingest.export import published
 from fastload.ingest.sources import ARROW, CSV, PARQUET
 from fastload.ingest.summary import Tally
@@ -24,6 +24,7 @@ from fastload.ingest.tabular import reading
 from fastload.schema import Field, Ragged
 
 WRITER_BYTES = 48 << 20  # what making a data set takes beside its rows
+MAX_HEADER_BYTES = 1 << 20
 MAX_VECTOR_COLUMNS = 1024  # a vector of more is no row of a table
 
 
@@ -83,20 +84,20 @@ def read_csv(path: Path) -> pl.DataFrame:
     IngestError
         It cannot be read as a table.
     """
-    separator = "\t" if path.name.lower().endswith(".tsv") else ","
+    block_bytes = max(1 << 20, min(path.stat().st_size, 1 << 30))  # types are those of the first block: of all cells
     try:
+        with pa.input_stream(path) as file:
+            header = file.read(MAX_HEADER_BYTES).split(b"\n")[0].decode(errors="replace")
         return from_arrow(
             pa.csv.read_csv(
                 path,
-                read_options=pa.csv.ReadOptions(
-                    block_size=max(1 << 20, min(path.stat().st_size, 1 << 30))
-                ),  # types are those of one
-                parse_options=pa.csv.ParseOptions(delimiter=separator, newlines_in_values=True),
+                read_options=pa.csv.ReadOptions(block_size=block_bytes),
+                parse_options=pa.csv.ParseOptions(delimiter=guess_delimiter(header, path), newlines_in_values=True),
                 convert_options=pa.csv.ConvertOptions(strings_can_be_null=True, quoted_strings_can_be_null=False),
             )
         )
     except pa.ArrowInvalid as error:
-        raise IngestError(f"a CSV file must hold a table: {error}", path=path) from None
+        raise IngestError(f"a CSV file must hold a table: {error}; fastload convert tells more", path=path) from None
 
 
 class MemorySource:

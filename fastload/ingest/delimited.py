@@ -113,7 +113,7 @@ class CsvReader:
             if not text.strip():
                 message = "a CSV file must begin with a line of column names; the file is empty"
                 raise IngestError(message, path=file.path)
-            file.delimiter = file.delimiter or _guess_delimiter(text, file.path)
+            file.delimiter = file.delimiter or guess_delimiter(text, file.path)
             cells = next(csv.reader(io.StringIO(text), delimiter=file.delimiter))
             found = [name or f"column_{i}" for i, name in enumerate(cells)]
             if names and names != found:
@@ -252,7 +252,8 @@ class CsvReader:
                 self._types[name] = _wider(self._types[name], table.column(name).type)
 
 
-def _guess_delimiter(header: str, path: Path) -> str:
+def guess_delimiter(header: str, path: Path) -> str:
+    """What stands between the cells of a CSV file, told by its name and its first line."""
     if ".tsv" in [suffix.lower() for suffix in path.suffixes]:
         return "\t"
     return next((mark for mark in (",", "\t", ";", "|") if mark in header), ",")

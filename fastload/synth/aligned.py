@@ -9,10 +9,7 @@ import numpy as np
 
 from fastload.clean.frames import as_floats, check_columns, pl, to_frame
 from fastload.errors import ArgumentError, DtypeError, EmptyError, NotFiniteError
-
-MAX_DISCRETE = (
-    24  # different integers that are categories, where each was seen ten times on average: as `Columns` has it
-)
+from fastload.synth.column_kinds import are_few
 
 
 class Column(NamedTuple):
@@ -99,7 +96,7 @@ def _column(parts: dict[str, pl.Series], is_discrete: bool) -> Column:
 
 def _holds_numbers(column: pl.Series) -> bool:
     if column.dtype.is_integer():
-        return column.drop_nulls().n_unique() > max(2, min(MAX_DISCRETE, len(column) // 10))
+        return not are_few(column.drop_nulls().n_unique(), len(column))
     return column.dtype.is_numeric() or column.dtype.is_temporal()
 
 

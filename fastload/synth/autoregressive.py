@@ -28,6 +28,7 @@ from fastload.synth.differential_privacy import (
     secret_draws,
 )
 from fastload.synth.ranks import rank_and_world
+from fastload.synth.seeded import seeded
 from fastload.synth.tables import TableSynthesizer
 
 WARM_UP = 100  # steps
@@ -244,8 +245,7 @@ class TableAutoregressor(TableSynthesizer):
         if not len(self._validation):
             return None
         codes = self._validation.repeat(-(-VALIDATED // len(self._validation)), 1)[:VALIDATED].to(self._device)
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)  # the same cells each time
+        with torch.no_grad(), seeded(self.seed, "cells", device=self._device):  # the same cells each time
             return float(self._fitted("network").losses(codes, self._known(len(codes))).mean())
 
     def _draw(self, rows: int, generator: torch.Generator, weights: Mapping[int, Tensor]) -> Tensor:

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from fastload.block.dataset import Dataset, RowAccess
-from fastload.errors import ArgumentError, TooFewRowsError
+from fastload.errors import TooFewRowsError
 from fastload.load.dataloader import DataLoader
+from fastload.synth.fields import by_name
 
 Batch = dict[str, Tensor]
 
@@ -98,7 +99,7 @@ class Batches:
         if isinstance(batch, Tensor):
             batch = (batch,)
         if not isinstance(batch, Mapping):
-            batch = _by_name(batch, self._names)
+            batch = by_name(batch, self._names)
         return {name: part.to(self._device) for name, part in batch.items() if isinstance(part, Tensor)}
 
 
@@ -121,7 +122,7 @@ def loader_of(data: Any, names: Sequence[str], batch_size: int, seed: int, rank:
     if isinstance(data, (np.ndarray, Tensor)):
         data = (data,)
     if isinstance(data, (tuple, list)):
-        data = _by_name(data, names)
+        data = by_name(data, names)
     if isinstance(data, (str, os.PathLike)):
         data = Dataset(data)
     if not isinstance(data, (Mapping, RowAccess)):
@@ -138,11 +139,3 @@ def loader_of(data: Any, names: Sequence[str], batch_size: int, seed: int, rank:
             else f"the data must fill a batch: they have {rows} rows, and batch_size is {batch_size}; make it smaller"
         )
     return loader
-
-
-def _by_name(parts: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
-    if len(parts) > len(names):
-        raise ArgumentError(
-            f"data without names must have at most {len(names)} parts, {', '.join(names)}; got {len(parts)}"
-        )
-    return dict(zip(names, parts))

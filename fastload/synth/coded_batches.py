@@ -42,8 +42,8 @@ class CodedBatches:
         self._loader.load_state_dict(state)
 
 
-def check_table(loader: Any) -> Dataset:
-    """The data set behind a loader.
+def check_table(rows: Any) -> Dataset:
+    """The data set that a loader is over, if it is a table.
 
     Raises
     ------
@@ -52,7 +52,6 @@ def check_table(loader: Any) -> Dataset:
     DtypeError
         A field is no column of numbers, truth values or categories.
     """
-    rows = getattr(loader, "dataset", None)
     if not isinstance(rows, Dataset) or rows.as_tuple:
         raise ArgumentError(
             f"a loader to learn a table from must be over a fastload data set whose rows are dicts, got {type(rows).__name__}"

@@ -11,6 +11,7 @@ import numpy as np
 from fastload.clean.frames import pl
 from fastload.errors import DtypeError, NotFiniteError, StateError
 
+BINS, MAX_CATEGORIES = 24, 256  # where nothing else is said: see `Columns.fit`
 PARAMETERS = ("time_unit", "time_zone", "precision", "scale")  # of data types
 
 
@@ -59,6 +60,11 @@ class Kind(ABC):
 def is_ordered(dtype: pl.DataType) -> bool:
     """Numbers and times: what there are ranges of."""
     return dtype.is_numeric() or dtype.is_temporal()
+
+
+def are_few(distinct: int, rows: int, bins: int = BINS) -> bool:
+    """Whether integers of so many different values count as categories: each was seen ten times on average, or there are two."""
+    return distinct <= max(2, min(bins, rows // 10))
 
 
 def without_nan(column: pl.Series) -> pl.Series:

@@ -14,7 +14,7 @@ from fastload.clean.files import open_table
 from fastload.clean.frames import check_columns, pl
 from fastload.errors import ArgumentError, ConditionError, DtypeError, EmptyError, StateError, UnknownFieldError
 from fastload.synth.categories import Categories
-from fastload.synth.column_kinds import Kind, is_ordered
+from fastload.synth.column_kinds import BINS, MAX_CATEGORIES, Kind, are_few, is_ordered
 from fastload.synth.numbers import Numbers
 from fastload.synth.tally import MAX_DISTINCT, Tally
 
@@ -70,8 +70,8 @@ class Columns:
         cls,
         table: Any,
         *,
-        bins: int = 24,
-        max_categories: int = 256,
+        bins: int = BINS,
+        max_categories: int = MAX_CATEGORIES,
         discrete: Iterable[str] = (),
         missing: str = "error",
     ) -> Columns:
@@ -305,7 +305,7 @@ def fit_kind(tally: Tally, bins: int, max_categories: int, is_discrete: bool) ->
 
 def has_few(tally: Tally, bins: int) -> bool:
     """Integers of so few values that each is a category."""
-    return tally.values.dtype.is_integer() and len(tally.values) <= max(2, min(bins, tally.num_rows // 10))
+    return tally.values.dtype.is_integer() and are_few(len(tally.values), tally.num_rows, bins)
 
 
 def check_codable(column: pl.Series) -> None:

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastload.errors import ArgumentError, TooFewRowsError
 from fastload.synth.batches import Batch
 from fastload.synth.fields import check_rows, chosen, named, parts_of
 from fastload.synth.training import Trainer
+from fastload.synth.validation import checked_share, divided
 
 PART_ROWS = 1000  # that go through the networks at a time, where they are not trained
 _T = TypeVar("_T", bound="FieldModel")
@@ -34,9 +34,7 @@ class FieldModel(Trainer):
 
     def __init__(self, *, validation_share: float = 0.1, **options: Any) -> None:
         super().__init__(**options)
-        if not 0 <= validation_share < 1:
-            raise ArgumentError(f"validation_share must be at least 0 and less than 1, got {validation_share!r}")
-        self.validation_share = float(validation_share)
+        self.validation_share = checked_share(validation_share)
 
     def _learn(self, data: Any) -> None:
         """What is to be known of all rows before networks are made. `data` : what `chosen` gives."""
@@ -75,15 +73,9 @@ class FieldModel(Trainer):
         return super().fit(data, **options)
 
     def _split(self, data: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray] | None]:
-        """Rows to train on, and to stop by; in their order, for memory's sake."""
+        """Rows to train on, and to stop by."""
         rows = len(data[self._names[0]])
-        order = torch.randperm(rows, generator=torch.Generator().manual_seed(self.seed)).numpy()
-        held_out, training = map(np.sort, np.split(order, [int(rows * self.validation_share)]))
-        if len(training) < self.batch_size:
-            raise TooFewRowsError(
-                f"the rows must fill a batch: {len(training)} of {rows} are left to train on, and batch_size is "
-                f"{self.batch_size}; make it smaller"
-            )
+        training, held_out = divided(rows, self.validation_share, self.seed, self.batch_size)
         held = {name: values[held_out] for name, values in data.items()} if len(held_out) else None
         return {name: values[training] for name, values in data.items()}, held
 

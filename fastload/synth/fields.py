@@ -33,9 +33,7 @@ def chosen(data: Any, names: Sequence[str]) -> Any:
     if isinstance(data, Dataset):
         return data.select(*names)
     if isinstance(data, (tuple, list)):
-        if len(data) > len(names):
-            raise ArgumentError(f"data without names must be at most {', '.join(names)}; got {len(data)} parts")
-        data = dict(zip(names, data))
+        data = by_name(data, names)
     elif not isinstance(data, Mapping) and hasattr(data, "__array__"):
         data = {names[0]: data}
     if not isinstance(data, Mapping):
@@ -45,6 +43,13 @@ def chosen(data: Any, names: Sequence[str]) -> Any:
     if len(set(rows.values())) > 1:
         raise ShapeError(f"all fields must have equally many rows, got {rows}")
     return arrays
+
+
+def by_name(parts: Sequence[_T], names: Sequence[str]) -> dict[str, _T]:
+    """Parts that have no names, by these; ArgumentError if there are more of them."""
+    if len(parts) > len(names):
+        raise ArgumentError(f"data without names must be at most {', '.join(names)}; got {len(parts)} parts")
+    return dict(zip(names, parts))
 
 
 def named(fields: Mapping[str, _T], names: Sequence[str]) -> dict[str, _T]:
@@ -91,7 +96,7 @@ def parts_of(data: Any, names: Sequence[str]) -> Iterator[dict[str, np.ndarray]]
     before = getattr(data, "state_dict", dict)()
     for batch in data:
         if not isinstance(batch, Mapping):
-            batch = dict(zip(names, (batch,) if isinstance(batch, Tensor) else batch))
+            batch = by_name((batch,) if isinstance(batch, Tensor) else batch, names)
         yield {name: array_of(values) for name, values in named(batch, names).items()}
     if before:
         data.load_state_dict(before)

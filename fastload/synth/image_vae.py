@@ -17,8 +17,9 @@ from fastload.plan.row_plan import checked_count
 from fastload.synth.batches import Batch
 from fastload.synth.field_model import FieldModel, as_given
 from fastload.synth.fields import array_of, check_rows
-from fastload.synth.images import image_axes
+from fastload.synth.latent import divergence, near
 from fastload.synth.networks import Generator
+from fastload.synth.planes import checked_classes, class_codes, from_planes, plane_shape, to_planes
 from fastload.synth.seeded import seeded
 
 
@@ -99,12 +100,15 @@ class ImageVAE(FieldModel):
         **options: Any,
     ) -> None:  # fmt: skip
         super().__init__(batch_size=batch_size, max_steps=max_steps, patience=patience, ema=ema, **options)
-        if isinstance(classes, bool) or not isinstance(classes, int) or classes < 0:
-            raise ArgumentError(f"classes must be an integer, not negative, got {classes!r}")
         if not kl_weight >= 0:
             raise ArgumentError(f"kl_weight must not be negative, got {kl_weight!r}")
         self.latent_size, self.width = checked_count("latent_size", latent_size), checked_count("width", width)
-        self.classes, self.kl_weight, self.inputs, self.labels = classes, float(kl_weight), inputs, labels
+        self.classes, self.kl_weight, self.inputs, self.labels = (
+            checked_classes(classes),
+            float(kl_weight),
+            inputs,
+            labels,
+        )
 
     # --- training -------------------------------------------------------------------------------------
 
@@ -114,15 +118,11 @@ class ImageVAE(FieldModel):
 
     def _schema(self, batch: Batch) -> dict[str, list]:
         schema = super()._schema(batch)
-        dtype, shape = schema[self.inputs]
-        if dtype != "uint8":
-            raise DtypeError(f"images must be uint8, and field {self.inputs!r} is {dtype}")
-        image_axes(shape)
+        plane_shape(*schema[self.inputs], self.inputs)
         return schema
 
     def _build(self, schema: dict[str, list]) -> None:
-        sides, axis = image_axes(schema[self.inputs][1])
-        shape = (sides.pop(axis), *sides)
+        shape = plane_shape(*schema[self.inputs], self.inputs)
         self.encoder = ImageEncoder(shape, self.latent_size, self.classes, self.width)
         self.decoder = image_decoder(shape, self.latent_size, self.classes, self.width)
         self._optimizer = self._adam(self.encoder, self.decoder)
@@ -151,10 +151,9 @@ class ImageVAE(FieldModel):
         """Of each image, [b, 2]: how unlikely its pixels are, and how far its latent numbers are from normal ones."""
         planes, condition = self._planes(images), self._condition(labels)
         mean, log_variance = encoder(planes, *condition)
-        logits = decoder(mean + torch.randn_like(mean) * (0.5 * log_variance).exp(), *condition)
+        logits = decoder(near(mean, log_variance), *condition)
         pixels = functional.binary_cross_entropy_with_logits(logits, planes, reduction="none").flatten(1).sum(dim=1)
-        latent = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1)
-        return torch.stack([pixels, latent], dim=1)
+        return torch.stack([pixels, divergence(mean, log_variance)], dim=1)
 
     # --- use ------------------------------------------------------------------------------------------
 
@@ -255,21 +254,12 @@ class ImageVAE(FieldModel):
 
     def _condition(self, labels: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """What both networks are told beside their inputs: nothing, or classes int64 [b]."""
-        for given in labels:
-            if len(given) and not 0 <= int(given.min()) <= int(given.max()) < self.classes:
-                found = f"{int(given.min())} .. {int(given.max())}"
-                raise ArgumentError(
-                    f"labels must be classes, 0 .. {self.classes - 1}, and {found} were found: say classes=..."
-                )
-        return tuple(given.long() for given in labels)
+        return tuple(class_codes(given, self.classes) for given in labels)
 
     def _planes(self, images: Tensor) -> Tensor:
         """uint8 [b, ...] as stored -> float [b, channels, h, w], 0 .. 1"""
-        sides, axis = image_axes(images.shape[1:])
-        return images.reshape(len(images), *sides).movedim(1 + axis, 1) / 255
+        return to_planes(images) / 255
 
     def _pixels(self, logits: Tensor) -> Tensor:
         """[b, channels, h, w] -> uint8 [b, ...] as stored"""
-        shape = self.schema[self.inputs][1]
-        pixels = (logits.sigmoid() * 255).round().to(torch.uint8)
-        return pixels.movedim(1, 1 + image_axes(shape)[1]).reshape(len(pixels), *shape)
+        return from_planes(logits.sigmoid() * 255, self.schema[self.inputs][1])

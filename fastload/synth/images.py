@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fastload.errors import ArgumentError, DtypeError, ShapeError
+from fastload.errors import ArgumentError
 from fastload.plan.row_plan import checked_count
 from fastload.synth.batches import Batch
 from fastload.synth.gan import Adversary
 from fastload.synth.networks import dcgan, dense
+from fastload.synth.planes import checked_classes, class_codes, from_planes, plane_shape, to_planes
 
 ARCHITECTURES = {"dcgan": (dcgan, 24), "dense": (dense, 256)}  # and their usual widths
-CHANNELS = (1, 3)
 
 
 class ImageGAN(Adversary):
@@ -58,42 +57,25 @@ class ImageGAN(Adversary):
             raise ArgumentError(
                 f"architecture must be one of {', '.join(map(repr, ARCHITECTURES))}, got {architecture!r}"
             )
-        if isinstance(classes, bool) or not isinstance(classes, int) or classes < 0:
-            raise ArgumentError(f"classes must be an integer, not negative, got {classes!r}")
         usual = {"batch_size": 64, "max_steps": 3000, "learning_rate": 5e-4, "ema": 0.995}
         super().__init__(latent_size=latent_size, inputs=inputs, labels=labels if classes else None, **usual | options)
-        self.architecture, self.classes = architecture, classes
+        self.architecture, self.classes = architecture, checked_classes(classes)
         self.width = ARCHITECTURES[architecture][1] if width is None else checked_count("width", width)
 
     def _schema(self, batch: Batch) -> dict[str, list]:
         schema = super()._schema(batch)
-        dtype, shape = schema[self.inputs]
-        if dtype != "uint8":
-            raise DtypeError(f"images must be uint8, and field {self.inputs!r} is {dtype}")
-        image_axes(shape)
+        plane_shape(*schema[self.inputs], self.inputs)
         return schema
 
     def _networks(self, schema: dict[str, list]) -> tuple[nn.Module, nn.Module]:
-        sides, axis = image_axes(schema[self.inputs][1])
         make, _ = ARCHITECTURES[self.architecture]
-        shape = (sides.pop(axis), *sides)
-        return make(shape, self.latent_size, self.classes, self.width)
+        return make(plane_shape(*schema[self.inputs], self.inputs), self.latent_size, self.classes, self.width)
 
     def _rows(self, batch: Batch) -> Tensor:
-        images = batch[self.inputs]
-        sides, axis = image_axes(images.shape[1:])
-        return images.reshape(len(images), *sides).movedim(1 + axis, 1) / 127.5 - 1  # [b, channels, h, w], -1 .. 1
+        return to_planes(batch[self.inputs]) / 127.5 - 1  # -1 .. 1
 
     def _condition(self, batch: Batch) -> tuple[Tensor, ...]:
-        return tuple(self._classes(labels) for labels in super()._condition(batch))
-
-    def _classes(self, labels: Tensor) -> Tensor:
-        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < self.classes:
-            found = f"{int(labels.min())} .. {int(labels.max())}"
-            raise ArgumentError(
-                f"labels must be classes, 0 .. {self.classes - 1}, and {found} were found: say classes=..."
-            )
-        return labels.long()
+        return tuple(class_codes(labels, self.classes) for labels in super()._condition(batch))
 
     def sample(self, n: int, *, labels: Any = None, seed: int = 0) -> Tensor:
         """Images, uint8 [n, ...] as those that were learnt, on the CPU.
@@ -113,23 +95,8 @@ class ImageGAN(Adversary):
         if labels is None and self.classes:
             labels = torch.arange(n) % self.classes
         images = super().sample(n, labels=labels, seed=seed)
-        shape = self.schema[self.inputs][1]
-        pixels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-        return pixels.movedim(1, 1 + image_axes(shape)[1]).reshape(n, *shape)
+        return from_planes((images + 1) * 127.5, self.schema[self.inputs][1])
 
     def _asked_labels(self, n: int, labels: Any) -> Tensor | None:
         labels = super()._asked_labels(n, labels)
-        return None if labels is None else self._classes(labels)
-
-
-def image_axes(shape: Sequence[int]) -> tuple[list[int], int]:
-    """The three sides of stored images, and which of them is that of the channels."""
-    sides = [1, *shape] if len(shape) == 2 else list(shape)
-    for axis in (2, 0) if len(sides) == 3 else ():
-        height_and_width = sides[:axis] + sides[axis + 1 :]
-        if sides[axis] in CHANNELS and all(side % 4 == 0 for side in height_and_width):
-            return sides, axis
-    raise ShapeError(
-        f"images must be [h, w], [h, w, channels] or [channels, h, w], of 1 or 3 channels, and their sides multiples of 4; got "
-        f"{list(shape)}: resize them"
-    )
+        return None if labels is None else class_codes(labels, self.classes)

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fastload.block.dataset import Dataset, RowAccess
 from fastload.errors import ArgumentError, SchemaError
-from fastload.load.dataloader import DataLoader
+from fastload.plan.random import checked_word
 from fastload.synth.coded_batches import batch_of_frame, check_table
 from fastload.synth.tables import TableSynthesizer
 
@@ -18,15 +19,15 @@ from fastload.synth.tables import TableSynthesizer
 class Mixed:
     """A function for ``DataLoader(transform=...)`` that adds newly drawn rows to each batch.
 
-    No row is stored, and none comes twice: what is drawn is a function of the seed and of the rows of the batch, so that a loader
-    that goes on from a state gives the same batches, for any number of threads.
+    No row is stored. What is drawn is a function of the seed and of the rows of the batch: other batches, as shuffling makes them
+    in every epoch, get other rows, and a loader that goes on from a state gives the same ones, for any number of threads.
 
     Parameters
     ----------
     model : TableSynthesizer
         Trained on a table of the same columns.
-    dataset : Dataset
-        What the loader is over.
+    dataset : Dataset or path
+        What the loader is over. Its batches must hold nothing beside the fields.
     ratio : float
         New rows for each row of the batch.
     where : {column: condition}, optional
@@ -36,6 +37,7 @@ class Mixed:
     Raises
     ------
     ArgumentError
+        A batch holds more than the fields.
     SchemaError
         The data set has other columns than the model.
 
@@ -56,14 +58,14 @@ class Mixed:
     ) -> None:  # fmt: skip
         if not ratio > 0:
             raise ArgumentError(f"ratio must be positive, got {ratio!r}")
-        self._rows = check_table(DataLoader(dataset))
+        self._rows = check_table(dataset if isinstance(dataset, RowAccess) else Dataset(dataset))
         names = sorted(self._rows.schema.names)
         if names != sorted(model.columns.groups):
             raise SchemaError(
                 f"the model must be of the same columns as the data: it has {', '.join(sorted(model.columns.groups))}, the data "
                 f"{', '.join(names)}"
             )
-        self.model, self.ratio, self.where, self.seed = model, float(ratio), where, seed
+        self.model, self.ratio, self.where, self.seed = model, float(ratio), where, checked_word("seed", seed)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         names = self._rows.schema.names
@@ -74,9 +76,12 @@ class Mixed:
             rows, where=self.where, seed=_digest(self.seed, [batch[name] for name in names])
         )
         new = batch_of_frame(frame, self._rows)
-        return {
-            name: torch.cat([values, new[name].to(values)]) if name in new else values for name, values in batch.items()
-        }
+        if more := [name for name in batch if name not in new]:
+            raise ArgumentError(
+                f"new rows have no {', '.join(map(repr, more))}, which the batch has: leave out what adds it (sample_seeds, "
+                'balance; ends="drop" in place of "pad")'
+            )
+        return {name: torch.cat([values, new[name].to(values)]) for name, values in batch.items()}
 
 
 def _digest(seed: int, tensors: list[Tensor]) -> int:

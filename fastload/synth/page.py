@@ -229,7 +229,8 @@ def _guarantee(report: SynthesisReport) -> Parts:
     epsilon, delta = report.guarantee
     return [
         Text(
-            f"The model was trained with differential privacy: epsilon {significant(epsilon)} at delta {delta:g}. Whatever the "
-            "attack, what it finds of any one row is bounded by these."
+            f"The model was trained with differential privacy: epsilon {significant(epsilon)} at delta {delta:g} bound what its "
+            "network tells of any one row, whatever the attack. Ranges and categories of the columns, and the figures of this "
+            "report, are not covered."
         )
     ]

@@ -126,7 +126,7 @@ class PerturbationGAN(Trainer, Attack):
         size = raw.square().mean(dim=tuple(range(1, raw.ndim)), keepdim=True).sqrt()
         raw = (
             2 * raw / size.clamp_min(1e-6)
-        )  # of one size: where they grow, tanh has no slope, and nothing more is learnt
+        )  # of one size: where it grows, tanh has no slope, and nothing more is learnt
         return self._within(x + self.epsilon * raw.tanh(), x)
 
     @torch.no_grad()

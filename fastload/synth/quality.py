@@ -180,7 +180,7 @@ def check_synthetic(
 def _notes(report: SynthesisReport) -> list[str]:
     notes = []
     if report.use is None:
-        notes.append("usefulness was not measured: name a target, a column to predict")
+        notes.append("usefulness was not measured: name a target, a column to predict, and give real rows to test on")
     elif report.use.synthetic is None:
         notes.append(f"all synthetic rows are of one class of {report.use.target}: nothing can be learnt from them")
     elif report.use.kept is None:
@@ -394,7 +394,13 @@ def _privacy_findings(report: SynthesisReport) -> list[Finding]:
         ]
     if report.guarantee is not None:
         epsilon, delta = report.guarantee
-        found.append(Finding("epsilon", significant(epsilon), f"at delta {delta:g}: a guarantee, whatever the attack"))
+        found.append(
+            Finding(
+                "epsilon",
+                significant(epsilon),
+                f"at delta {delta:g}: bounds what the network tells of a row, whatever the attack",
+            )
+        )
     return found
 
 

@@ -66,11 +66,11 @@ def load(path: str | os.PathLike[str]) -> Any:
     Raises
     ------
     FormatError
-        The file is damaged, or no such file.
+        The file is damaged, or none that `save` wrote.
     VersionError
         It was written by a later version.
     FileIOError
-        It cannot be read.
+        There is none, or it cannot be read.
     """
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as found:

@@ -101,6 +101,7 @@ class TableGAN(TableSynthesizer):
     """
 
     _passes = 150
+    _takes_validation = False
 
     def __init__(
         self, *, pack: int = 10, latent_size: int = 64, width: int = 256, dropout: float = 0.25, gradient_penalty: float = 10.0,
@@ -110,13 +111,14 @@ class TableGAN(TableSynthesizer):
             raise ArgumentError(f"dropout must be at least 0 and less than 1, got {dropout!r}")
         if not gradient_penalty >= 0:
             raise ArgumentError(f"gradient_penalty must not be negative, got {gradient_penalty!r}")
+        if validation_share:
+            raise ArgumentError(
+                "a TableGAN has no score to stop by, and holds no rows back: leave validation_share out"
+            )
         super().__init__(learning_rate=learning_rate, ema=ema, validation_share=validation_share, **options)
         self.pack, self.latent_size = checked_count("pack", pack), checked_count("latent_size", latent_size)
-        self.width, self.dropout, self.gradient_penalty = (
-            checked_count("width", width),
-            float(dropout),
-            float(gradient_penalty),
-        )
+        self.width = checked_count("width", width)
+        self.dropout, self.gradient_penalty = float(dropout), float(gradient_penalty)
         if self.batch_size % self.pack:
             raise ArgumentError(f"batch_size must be a multiple of pack, got {self.batch_size} and {self.pack}")
 

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from fastload.plan.row_plan import checked_count
 from fastload.synth.batches import Batch
 from fastload.synth.column_network import IMPOSSIBLE, drawn
+from fastload.synth.latent import divergence, near
 from fastload.synth.tables import TableSynthesizer, accepted
 
 
@@ -100,11 +101,9 @@ class TableVAE(TableSynthesizer):
 
     def _losses(self, codes: Tensor, encoder: nn.Module, decoder: nn.Module) -> dict[str, Tensor]:
         mean, log_variance = encoder(codes)
-        latent = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
-        logits = decoder.padded(decoder(latent))
+        logits = decoder.padded(decoder(near(mean, log_variance)))
         cells = functional.cross_entropy(logits.flatten(0, 1), codes.flatten(), reduction="sum") / len(codes)
-        divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1).mean()
-        return {"cells": cells, "latent": divergence}
+        return {"cells": cells, "latent": divergence(mean, log_variance).mean()}
 
     def _score(self) -> float | None:
         if not len(self._validation):

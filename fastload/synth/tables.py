@@ -15,15 +15,18 @@ from torch import Tensor
 from fastload.block.dataset import RowAccess
 from fastload.clean.files import open_table, read_csv, writing
 from fastload.clean.frames import as_kind, kind_of, pl, to_frame
-from fastload.errors import ArgumentError, ConditionError, NotFittedError, StateError, TooFewRowsError, UnfaithfulError
+from fastload.errors import ArgumentError, ConditionError, NotFittedError, StateError, UnfaithfulError
 from fastload.load.dataloader import DataLoader
 from fastload.load.iterable import IterableDataset
+from fastload.plan.random import checked_word
 from fastload.plan.row_plan import checked_count
 from fastload.synth.coded_batches import CodedBatches, check_table
+from fastload.synth.column_kinds import BINS, MAX_CATEGORIES
 from fastload.synth.columns import Columns, frames_of
 from fastload.synth.constraints import Constraint, Predicate, constraint_of_state, valid_rows
 from fastload.synth.quality import Limits, SynthesisReport, check_synthetic, failures
 from fastload.synth.training import Trainer
+from fastload.synth.validation import checked_share, divided
 
 FUNCTION = {"kind": "function"}  # what a file holds of a `Predicate`
 FILE_ROWS = 1 << 16  # decoded together
@@ -60,25 +63,23 @@ class TableSynthesizer(Trainer):
         Why the model's rows are not to be used, as `check` found; None where it was not asked.
     """
 
-    privacy_spent: tuple[float, float] | None = (
-        None  # (epsilon, delta) of models that are trained with differential privacy
-    )
+    # (epsilon, delta) of models that are trained with differential privacy
+    privacy_spent: tuple[float, float] | None = None
     _passes = 60  # over the data, where max_steps does not say how long training takes
+    _takes_validation = True  # it has a score
 
     def __init__(
-        self, *, bins: int = 24, max_categories: int = 256, discrete: Sequence[str] = (), missing: str = "error",
+        self, *, bins: int = BINS, max_categories: int = MAX_CATEGORIES, discrete: Sequence[str] = (), missing: str = "error",
         columns: Columns | None = None, constraints: Sequence[Constraint] = (), validation_share: float = 0.1,
         max_steps: int | None = None, **options: Any,
     ) -> None:  # fmt: skip
-        if not 0 <= validation_share < 1:
-            raise ArgumentError(f"validation_share must be at least 0 and less than 1, got {validation_share!r}")
-        if columns is not None and (bins, max_categories, missing, *discrete) != (24, 256, "error"):
+        if columns is not None and (bins, max_categories, missing, *discrete) != (BINS, MAX_CATEGORIES, "error"):
             raise ArgumentError("columns are given as they are: leave out bins, max_categories, discrete and missing")
         super().__init__(**options)
         self.max_steps = max_steps if max_steps is None else checked_count("max_steps", max_steps)
         self.bins, self.max_categories, self.missing = bins, max_categories, missing
         self.discrete, self.constraints = list(discrete), list(constraints)
-        self.validation_share = float(validation_share)
+        self.validation_share = checked_share(validation_share)
         self.columns, self._are_columns_given = columns, columns is not None
         self.failures: list[str] | None = None
         self._output = "polars"
@@ -110,10 +111,12 @@ class TableSynthesizer(Trainer):
         StateError, DivergedError
             As of `Trainer.fit`.
         """
+        if validation is not None and not self._takes_validation:
+            raise ArgumentError(f"a {type(self).__name__} has no score to stop by: leave validation out")
         is_loader = isinstance(table, (DataLoader, IterableDataset))
         self.failures = None
         self._output = kind_of(table)
-        rows = check_table(table) if is_loader else read(table)
+        rows = check_table(table.dataset) if is_loader else read(table)
         if not self._are_columns_given:
             self.columns = Columns.fit(
                 rows, bins=self.bins, max_categories=self.max_categories, discrete=self.discrete, missing=self.missing
@@ -124,7 +127,8 @@ class TableSynthesizer(Trainer):
         if validation is not None:
             self._validation = self._encoded(read(validation)).long()
         elif codes is not None:
-            codes, self._validation = self._split(codes)
+            training, held_out = divided(len(codes), self.validation_share, self.seed, self.batch_size)
+            codes, self._validation = codes[training], codes[held_out].long()
         else:
             self._validation = torch.empty(0, len(self.columns.sizes), dtype=torch.int64)
         self._counts = self._counted(
@@ -145,18 +149,6 @@ class TableSynthesizer(Trainer):
         """In two bytes a cell where they suffice."""
         dtype = np.int16 if max(self.columns.sizes) <= np.iinfo(np.int16).max else np.int32
         return torch.from_numpy(self.columns.encode(rows).astype(dtype, copy=False))
-
-    def _split(self, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows to train on, and to stop by."""
-        order = torch.randperm(len(codes), generator=torch.Generator().manual_seed(self.seed))
-        held_back = int(len(codes) * self.validation_share)
-        training = codes[order[held_back:]]
-        if len(training) < self.batch_size:
-            raise TooFewRowsError(
-                f"the rows must fill a batch: {len(training)} of {len(codes)} are left to train on, and batch_size is "
-                f"{self.batch_size}; make it smaller"
-            )
-        return training, codes[order[:held_back]].long()
 
     def _counted(self, parts: Iterable[np.ndarray]) -> list[np.ndarray]:
         """How often each code was seen, int64 [size] of each code column."""
@@ -235,7 +227,6 @@ class TableSynthesizer(Trainer):
 
     def sample_frame(self, rows: int, *, where: Mapping[str, Any] | None = None, seed: int = 0) -> pl.DataFrame:
         """As `sample`, always a polars frame."""
-        checked_count("rows", rows)
         parts = list(self._parts(rows, where, seed))
         return parts[0] if len(parts) == 1 else pl.concat(parts)
 
@@ -260,7 +251,6 @@ class TableSynthesizer(Trainer):
             `check` found so.
         ExistsError, FileIOError, and what `sample` raises
         """
-        checked_count("rows", rows)
         if self.failures and not force:
             raise UnfaithfulError(
                 f"what this model draws has failed its check: {'; '.join(self.failures)}. Train on more rows or for longer, set "
@@ -302,6 +292,8 @@ class TableSynthesizer(Trainer):
 
     def _parts(self, rows: int, where: Mapping[str, Any] | None, seed: int) -> Iterator[pl.DataFrame]:
         """Frames of at most FILE_ROWS rows that meet all conditions and constraints."""
+        checked_count("rows", rows)
+        checked_word("seed", seed)
         if self.columns is None:
             raise NotFittedError(
                 f"this {type(self).__name__} must be trained before it draws rows: call fit, or load one"

@@ -180,7 +180,7 @@ def test_page_with_samples_and_a_guarantee(fresh):
     page = synthesis_page(replace(fresh, guarantee=(2.0, 1e-5)), samples=[Figure(svg, "Digits.")])
     assert page.count("data:image/png") == 1
     assert "epsilon 2 at delta 1e-05" in page
-    assert "at delta 1e-05: a guarantee" in str(replace(fresh, guarantee=(2.0, 1e-5)))
+    assert "at delta 1e-05: bounds what the network tells" in str(replace(fresh, guarantee=(2.0, 1e-5)))
 
 
 def test_page_of_a_table_with_little_in_it():

@@ -132,6 +132,45 @@ def test_a_limit_that_there_is_not(folder, capsys):
     assert "beauty" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--delta", "1e-6"], "give --epsilon, too"),
+        (["--holdout", "1"], "less than 1"),
+        (["--holdout", "0.01"], "100 rows or more"),
+        (["--target", "beauty"], "no column 'beauty'"),
+    ],
+)
+def test_what_cannot_be_is_told_before_training(folder, tmp_path, arguments, said, capsys):
+    assert main(["synth", "fit", str(folder / "people.csv"), str(tmp_path / "m"), *arguments]) in (1, 2)
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "m").exists()
+
+
+def test_without_a_holdout_privacy_is_not_measured(folder, tmp_path, capsys):
+    fit = ["synth", "fit", str(folder / "people.csv"), str(tmp_path / "m"), "--steps", "2", "--quiet"]
+    assert main([*fit, "--batch-size", "200", "--target", "retired", "--holdout", "0"]) == 0
+    assert "not measured" in capsys.readouterr().out
+
+
+def test_the_separator_is_told_by_the_header(folder, tmp_path):
+    people(300, 3).write_csv(tmp_path / "p.csv", separator=";")
+    fit = [
+        "synth",
+        "fit",
+        str(tmp_path / "p.csv"),
+        str(tmp_path / "m"),
+        "--steps",
+        "2",
+        "--batch-size",
+        "100",
+        "--quiet",
+    ]
+    assert main([*fit, "--holdout", "0"]) == 0
+    assert main(["synth", "sample", str(tmp_path / "m"), str(tmp_path / "r.csv"), "--rows", "5", "--force"]) == 0
+    assert pl.read_csv(tmp_path / "r.csv").columns == ["town", "age", "income", "retired"]
+
+
 def test_a_method_without_differential_privacy(folder, tmp_path, capsys):
     code = main(["synth", "fit", str(folder / "people.csv"), str(tmp_path / "m"), "--method", "gan", "--epsilon", "1"])
     assert code == 2

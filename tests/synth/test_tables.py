@@ -35,7 +35,7 @@ from fastload.synth import (
 )
 
 MODELS = [TableAutoregressor, TableGAN, TableVAE]
-QUICK = {TableGAN: {"max_steps": 300, "learning_rate": 1e-3}}  # it learns slowly
+QUICK = {TableGAN: {"max_steps": 600, "learning_rate": 1e-3}}  # it learns slowly
 SMALL = {"batch_size": 100, "max_steps": 60, "score_every": 30}
 
 
@@ -82,11 +82,10 @@ def test_rows_have_the_columns_types_and_range_of_the_table(model, table):
 
 
 def test_frequencies_are_about_those_of_the_table(model, table):
-    off = 0.25 if isinstance(model, TableGAN) else 0.12  # it has only begun to learn
     rows = model.sample(4000)
     for name in ("town", "late", "rain"):
         value = table[name].mode()[0]
-        assert (rows[name] == value).mean() == pytest.approx((table[name] == value).mean(), abs=off)
+        assert (rows[name] == value).mean() == pytest.approx((table[name] == value).mean(), abs=0.12)
 
 
 def test_the_same_seed_gives_the_same_rows(model):
@@ -251,8 +250,9 @@ def test_validation_rows_of_unknown_categories(table):
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_a_batch_larger_than_the_data(kind, table):
-    with pytest.raises(TooFewRowsError, match=r"540 of 600 .* batch_size is 601"):
-        kind(batch_size=601, validation_share=0.1, **({"pack": 1} if kind is TableGAN else {})).fit(table)
+    left, options = (600, {"pack": 1}) if kind is TableGAN else (540, {})
+    with pytest.raises(TooFewRowsError, match=rf"{left} of 600 .* batch_size is 601"):
+        kind(batch_size=601, **options).fit(table)
 
 
 def test_a_model_that_is_not_trained():
@@ -264,6 +264,19 @@ def test_a_model_that_is_not_trained():
 def test_shares_that_there_are_not(share):
     with pytest.raises(ArgumentError, match="validation_share"):
         TableAutoregressor(validation_share=share)
+
+
+def test_a_gan_has_no_score_to_stop_by(table):
+    with pytest.raises(ArgumentError, match="validation_share"):
+        TableGAN(validation_share=0.1)
+    with pytest.raises(ArgumentError, match="validation"):
+        TableGAN(**SMALL).fit(table, validation=table)
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5])
+def test_seeds_that_there_are_not(model, seed):
+    with pytest.raises(ArgumentError, match="seed"):
+        model.sample(3, seed=seed)
 
 
 def test_a_target_that_is_no_column(table):
@@ -289,10 +302,11 @@ def test_loaders_of_vectors_are_refused(tmp_path):
 def test_dependence_is_learned(kind):
     """Rain tells the delay, in the synthetic rows as in the real ones."""
     table = weather(3000).select("town", "rain", "late")
-    rows = kind(**{"batch_size": 100, "max_steps": 500} | QUICK.get(kind, {})).fit(table).sample(3000)
+    steps = 1500 if kind is TableVAE else 500
+    rows = kind(**{"batch_size": 200, "max_steps": steps} | QUICK.get(kind, {})).fit(table).sample(3000)
     for frame in (table, rows):
         rainy, dry = (frame.filter(pl.col("rain") > 12)["late"].mean(), frame.filter(pl.col("rain") < 5)["late"].mean())
-        assert rainy > 0.4
+        assert rainy > 0.5
         assert dry < 0.2
 
 
@@ -364,6 +378,12 @@ def test_mixed_batches_are_a_function_of_seed_and_rows(data, on_data):
 def test_mixing_a_model_of_other_columns(data, table):
     with pytest.raises(SchemaError, match="same columns"):
         Mixed(TableAutoregressor(**SMALL).fit(table), data, ratio=1.0)
+
+
+def test_mixed_batches_hold_fields_alone(data, on_data):
+    loader = fl.DataLoader(data, 40, sample_seeds=True, seed=0, transform=Mixed(on_data, data, ratio=0.5))
+    with pytest.raises(ArgumentError, match="sample_seed"):
+        next(iter(loader))
 
 
 def test_a_ratio_of_nothing(data, on_data):
