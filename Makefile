@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 FRAMEWORKS ?= lightning==2.6.6 accelerate==1.15.0 transformers==5.24.0
-CUDA ?= "numba-cuda[cu13]==0.30.4" "cuda-toolkit==13.0.*" cupy-cuda13x==14.2.0 nvidia-cuda-nvdisasm
+CUDA ?= "numba-cuda[cu13]==0.30.4" "cuda-toolkit==13.0.*" cupy-cuda13x==14.2.0 "numpy<2.5" nvidia-cuda-nvdisasm
 
 .PHONY: demo test test-cuda frameworks venv bench life lint clean
 

@@ -13,6 +13,7 @@ from torch import nn
 from fastload.synth.adversarial import FGSM, PGD, robustness
 from fastload.synth.autoencoder import Autoencoder
 from fastload.synth.autoregressive import TableAutoregressor
+from fastload.synth.differential_privacy import DifferentialPrivacy
 from fastload.synth.gan import GANTrainer
 from fastload.synth.image_vae import ImageVAE
 from fastload.synth.images import ImageGAN
@@ -143,6 +144,18 @@ def test_what_was_learned_there_is_used_anywhere(name, device, tmp_path):
             assert torch.equal(x.cpu(), y)
     back = type(model).load(tmp_path / "model", device=device, **networks)
     np.testing.assert_array_equal(values(use(back)), values(use(model)))
+
+
+def test_dependence_is_learned_there(device):
+    drawn = TableAutoregressor(device=device, batch_size=100, max_steps=400).fit(table(2000)).sample(1000)
+    assert ((drawn["rain"] > 8) == drawn["late"]).mean() > 0.9
+
+
+def test_training_with_privacy_there(device):
+    model = TableAutoregressor(device=device, privacy=DifferentialPrivacy(4.0, 1e-4), batch_size=50, max_steps=30)
+    model.fit(table())
+    assert 0 < model.privacy_spent.epsilon <= 4
+    assert len(model.sample(10)["late"]) == 10
 
 
 def test_models_agree_with_those_of_the_cpu(device, tmp_path):
