@@ -226,8 +226,7 @@ def _run_one(call: Call, values: Any, keys: Any, stream: int) -> Any:
 
 def _run_pixels(call: Call, values: Any, keys: Any, out: Any, stream: int) -> None:
     cupy = _cupy()
-    queue = cupy.cuda.ExternalStream(stream)
-    with queue:
+    with cupy.cuda.Stream.from_external(_Numbered(stream)):
         kernel = _pixels_module(cupy.cuda.Device().id).get_function(PIXELS_KERNELS[call.kernel, call.out_dtype])
         no_keys = cupy.zeros(1, np.uint64)
         kernel(
@@ -242,6 +241,16 @@ def _run_pixels(call: Call, values: Any, keys: Any, out: Any, stream: int) -> No
                 cupy.asarray(out),
             ),
         )
+
+
+class _Numbered:
+    """A stream of which the number is known, as libraries ask one another for it (CUDA's stream protocol)."""
+
+    def __init__(self, stream: int) -> None:
+        self._stream = stream
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self._stream
 
 
 def _empty(like: Any, shape: tuple[int, ...], dtype: str) -> Any:

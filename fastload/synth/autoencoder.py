@@ -112,6 +112,7 @@ class Autoencoder(FieldModel):
         return {"both": self._optimizer}
 
     def _step(self, batch: Batch) -> dict[str, Tensor]:
+        self._set_rate(self._optimizer)
         rows = self._standardized(batch[self.inputs])
         seen = rows + self.noise * torch.randn_like(rows) if self.noise else rows
         loss = functional.mse_loss(self.decoder(self.encoder(seen)), rows)

@@ -31,8 +31,6 @@ from fastload.synth.ranks import rank_and_world
 from fastload.synth.seeded import seeded
 from fastload.synth.tables import TableSynthesizer
 
-WARM_UP = 100  # steps
-LAST_RATE = 0.02  # of the learning rate, at the end
 VALIDATED = 20_000  # rows, at most, each with a random part of its cells unknown
 OPTIONS = {"learning_rate": 3e-3, "ema": 0.998, "score_every": 100, "patience": 6}
 PRIVATE_OPTIONS = {"batch_size": 1000, "learning_rate": 1e-2, "ema": 0.998, "validation_share": 0.0}
@@ -214,9 +212,7 @@ class TableAutoregressor(TableSynthesizer):
         return {"network": self._optimizer}
 
     def _step(self, batch: Batch) -> dict[str, Tensor]:
-        falling = 1 - (1 - LAST_RATE) * self.step / self.max_steps
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.learning_rate * falling * min(1, (self.step + 1) / WARM_UP)
+        self._set_rate(self._optimizer)
         codes = batch["codes"].long()
         if self.privacy is not None:
             return {"epsilon": self._private_step(codes)}

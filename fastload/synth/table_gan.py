@@ -30,13 +30,12 @@ class RowGenerator(nn.Module):
         self.sizes = sizes
         cells = sum(sizes)
         self.first = nn.Sequential(nn.Linear(latent_size + cells, width), nn.BatchNorm1d(width), nn.ReLU())
-        self.second = nn.Sequential(nn.Linear(latent_size + cells + width, width), nn.BatchNorm1d(width), nn.ReLU())
-        self.last = nn.Linear(latent_size + cells + 2 * width, cells)
+        self.second = nn.Sequential(nn.Linear(width, width), nn.BatchNorm1d(width), nn.ReLU())
+        self.last = nn.Linear(width, cells)
 
     def forward(self, noise: Tensor, condition: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        x = torch.cat([noise, condition], dim=-1).flatten(0, -2)
-        x = torch.cat([x, self.first(x)], dim=-1)
-        logits = self.last(torch.cat([x, self.second(x)], dim=-1)).view(condition.shape)
+        x = self.first(torch.cat([noise, condition], dim=-1).flatten(0, -2))
+        logits = self.last(x + self.second(x)).view(condition.shape)
         uniform = torch.rand(logits.shape, generator=generator, device=logits.device)
         gumbel = -(-uniform.clamp_min(TINY).log()).clamp_min(TINY).log()
         logits = torch.where(condition > 0, FAR, logits + gumbel) / SOFTNESS

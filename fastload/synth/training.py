@@ -39,6 +39,8 @@ MAY_CHANGE = {
     "device",
     "compile",
 }  # between two parts of one training
+WARM_UP = 100  # steps over which a rate that falls rises first
+LAST_RATE = 0.02  # of the learning rate, at the end of one that falls
 READ_EVERY = 50  # steps after which losses are read from a device that would be waited for
 _T = TypeVar("_T", bound="Trainer")
 
@@ -61,7 +63,7 @@ class Trainer(ABC):
     precision : "float32" or "bfloat16"
         "bfloat16" computes where it can in 16 bits (``torch.autocast``); weights keep 32.
     compile : bool
-        Networks are compiled by ``torch.compile``: worth its minute on a GPU, for long training.
+        Networks are compiled by ``torch.compile``, which takes up to a minute before the first step: for long training.
     ema : float
         Decay of the averaged weights, which are those that are used after training; 0 takes the last ones. It begins low and
         reaches its value after about ``10 / (1 - ema)`` steps.
@@ -184,6 +186,12 @@ class Trainer(ABC):
     def _adam(self, *modules: nn.Module, **options: Any) -> Adam:
         parameters = [parameter for module in modules for parameter in module.parameters()]
         return Adam(parameters, **{"lr": self.learning_rate, "fused": True} | options)
+
+    def _set_rate(self, optimizer: Optimizer) -> None:
+        """For this step, of a training in which the learning rate rises at first, and then falls evenly until `max_steps`."""
+        falling = 1 - (1 - LAST_RATE) * self.step / self.max_steps
+        for group in optimizer.param_groups:
+            group["lr"] = self.learning_rate * falling * min(1, (self.step + 1) / WARM_UP)
 
     # --- training -------------------------------------------------------------------------------------
 

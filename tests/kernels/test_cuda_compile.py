@@ -15,7 +15,7 @@ pytest.importorskip("cuda.bindings.nvjitlink", reason="needs the CUDA compilers:
 
 from numba import cuda, float32, int64, types, uint8, uint16, uint32
 
-from fastload.kernels.cuda import FUNCTIONS, PIXELS_KERNELS, PIXELS_SOURCE
+from fastload.kernels.cuda import FUNCTIONS, PIXELS_KERNELS, PIXELS_SOURCE, _Numbered
 
 ARCHITECTURES = [(8, 0), (9, 0)]
 VECTOR, MATRIX = float32[::1], float32[:, ::1]
@@ -97,3 +97,8 @@ def test_pixels_source(architecture, tmp_path):
         assert re.findall(r".*\b(?:LDL|STL|DADD|DMUL|DFMA)\b.*", instructions) == [], name
         if "warp" in name or "copy_pixelsIf" in name:
             assert "STG.E.128" in instructions, name
+
+
+def test_cupy_takes_a_stream_by_its_number():
+    cupy = pytest.importorskip("cupy")
+    assert cupy.cuda.Stream.from_external(_Numbered(17)).ptr == 17

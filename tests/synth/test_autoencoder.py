@@ -7,6 +7,7 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
+from stopping import stop_at
 
 import fastload as fl
 from fastload.errors import (
@@ -119,8 +120,10 @@ def test_saved_and_loaded(trained, tmp_path):
 def test_it_goes_on_exactly(tmp_path):
     whole = quick(max_steps=60, noise=0.1, score_every=7).fit(curve(100))
     path = tmp_path / "state"
-    for steps in (13, 35, 60):
-        found = quick(max_steps=steps, noise=0.1, score_every=7).fit(curve(100), checkpoint=path)
+    for step in (13, 35):
+        with pytest.raises(KeyboardInterrupt):
+            quick(max_steps=60, noise=0.1, score_every=7).fit(curve(100), checkpoint=path, callback=stop_at(step))
+    found = quick(max_steps=60, noise=0.1, score_every=7).fit(curve(100), checkpoint=path)
     assert found.history == whole.history
     assert np.array_equal(found.reconstruct(curve(9)), whole.reconstruct(curve(9)))
     with pytest.raises(StateError, match="differs in center; scale"):

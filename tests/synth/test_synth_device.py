@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from stopping import stop_at
 from torch import nn
 
 from fastload.synth.adversarial import FGSM, PGD, robustness
@@ -64,11 +65,6 @@ def classifier() -> nn.Module:
     return network.eval()
 
 
-def stop_at_half(_: Any, step: int) -> None:
-    if step == SMALL["max_steps"] // 2:
-        raise KeyboardInterrupt
-
-
 def plain_gan(**options: Any) -> GANTrainer:
     torch.manual_seed(0)
     networks = (
@@ -98,6 +94,9 @@ def values(found: Any) -> np.ndarray:
     return np.asarray(found, np.float64)
 
 
+@pytest.mark.filterwarnings(
+    "ignore:`torch.jit:DeprecationWarning", r"ignore:\s*Online softmax:UserWarning"
+)  # of compilers
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("name", MODELS)
 def test_it_learns_there(name, precision, device):
@@ -120,7 +119,7 @@ def test_a_resumed_training_goes_on_there(name, device, tmp_path):
     make, data, _ = MODELS[name]
     whole = make(device=device, **SMALL).fit(data())
     with pytest.raises(KeyboardInterrupt):
-        make(device=device, **SMALL).fit(data(), checkpoint=tmp_path / "half", callback=stop_at_half)
+        make(device=device, **SMALL).fit(data(), checkpoint=tmp_path / "half", callback=stop_at(12))
     resumed = make(device=device, **SMALL).fit(data(), checkpoint=tmp_path / "half")
     assert [row["step"] for row in resumed.history] == [row["step"] for row in whole.history]
     tolerance = 0 if device == "cpu" else 0.05  # a device's sums differ from time to time, and a game spreads that

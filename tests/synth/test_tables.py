@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from stopping import stop_at
 
 import fastload as fl
 from fastload.errors import (
@@ -325,14 +326,6 @@ def test_a_checkpoint_of_another_table(table, tmp_path):
     TableAutoregressor(**SMALL).fit(table, checkpoint=path)
     with pytest.raises(StateError, match="columns"):
         TableAutoregressor(**SMALL).fit(weather(seed=9), checkpoint=path)
-
-
-def stop_at(step):
-    def callback(trainer, at):
-        if at == step:
-            raise KeyboardInterrupt
-
-    return callback
 
 
 # --- mixed into a loader ----------------------------------------------------------------------------
