@@ -106,7 +106,7 @@ def wrap(text: str, width: float, size: float = TEXT, *, strong: bool = False) -
 
 def ticks(low: float, high: float, wanted: int, *, whole: bool = False) -> list[float]:
     """About `wanted` round numbers (1, 2, 2.5, 5 x 10^n; integers if `whole`) that enclose low..high."""
-    if not high > low:
+    if not high - low > 1e-11 * max(abs(low), abs(high)):  # fewer digits than a tick is written with
         pad = abs(low) * 0.05 or 0.5
         low, high = low - pad, high + pad
     rough = (high - low) / max(1, wanted)

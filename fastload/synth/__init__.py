@@ -1,7 +1,7 @@
 """Samples that no data set holds: synthetic rows and images, measured for likeness and privacy, and adversarial ones.
 
-columns, constraints           tables as codes, and what every row must obey
-training                         the loop that all models share
+columns, constraints             tables as codes, and what every row must obey
+training, training_page          the loop that all models share; a page of how it goes
 tables                           what models of tables share: autoregressive, table_vae, table_gan
 gan, images                      generators against discriminators, of anything and of images
 autoencoder, image_vae           rows and images as a few numbers, and back
@@ -35,6 +35,7 @@ _MODULES = {
     "synthesizers": ("load_synthesizer",),
     "table_gan": ("TableGAN",),
     "table_vae": ("TableVAE",),
+    "training_page": ("TrainingPage",),
 }
 _PUBLIC = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -54,7 +54,8 @@ class Autoencoder(FieldModel):
         The field that is learned.
     batch_size, max_steps, patience, ema, options
         As of `FieldModel`, with its `validation_share`, and of `Trainer`. Training ends after `patience` scores that were no
-        better, where there are rows to take them of.
+        better, where there are rows to take them of. The learning rate rises for 100 steps, and falls evenly to a fiftieth at
+        `max_steps`: with another number of steps a checkpoint is gone on from at another rate.
 
     Attributes
     ----------

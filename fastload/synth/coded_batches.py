@@ -43,7 +43,7 @@ class CodedBatches:
 
 
 def check_table(rows: Any) -> Dataset:
-    """The data set that a loader is over, if it is a table.
+    """What a loader is over, if it is a data set that holds a table.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def check_table(rows: Any) -> Dataset:
     """
     if not isinstance(rows, Dataset) or rows.as_tuple:
         raise ArgumentError(
-            f"a loader to learn a table from must be over a fastload data set whose rows are dicts, got {type(rows).__name__}"
+            f"a table on disk must be a fastload data set whose rows are dicts, got {type(rows).__name__}"
         )
     for field in rows.schema:
         if field.shape or field.is_ragged:

@@ -13,6 +13,7 @@ import numpy as np
 from fastload.clean.files import open_table
 from fastload.clean.frames import check_columns, pl
 from fastload.errors import ArgumentError, ConditionError, DtypeError, EmptyError, StateError, UnknownFieldError
+from fastload.plan.row_plan import checked_count
 from fastload.synth.categories import Categories
 from fastload.synth.column_kinds import BINS, MAX_CATEGORIES, Kind, are_few, is_ordered
 from fastload.synth.numbers import Numbers
@@ -110,8 +111,7 @@ class Columns:
         >>> columns.decode(codes, np.random.default_rng(0)).rows()
         [('Bergen', 31.5)]
         """
-        check_count("bins", bins)
-        check_count("max_categories", max_categories)
+        bins, max_categories = checked_count("bins", bins), checked_count("max_categories", max_categories)
         if missing not in MISSING:
             raise ArgumentError(f"missing must be one of {', '.join(map(repr, MISSING))}, got {missing!r}")
         discrete = {discrete} if isinstance(discrete, str) else set(discrete)
@@ -319,8 +319,3 @@ def check_present(tally: Tally) -> None:
             f"column {tally.name!r} must have no gaps, it has {tally.missing} in {tally.num_rows} rows: fill them (fastload clean) "
             "or give missing='keep' for a code of their own"
         )
-
-
-def check_count(name: str, count: int) -> None:
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise ArgumentError(f"{name} must be a positive integer, got {count!r}")

@@ -17,7 +17,7 @@ from fastload.plan.row_plan import checked_count
 from fastload.synth.batches import Batch
 from fastload.synth.field_model import FieldModel, as_given
 from fastload.synth.fields import array_of, check_rows
-from fastload.synth.latent import divergence, near
+from fastload.synth.latent import divergence, drawn_near
 from fastload.synth.networks import Generator
 from fastload.synth.planes import checked_classes, class_codes, from_planes, plane_shape, to_planes
 from fastload.synth.seeded import seeded
@@ -151,7 +151,7 @@ class ImageVAE(FieldModel):
         """Of each image, [b, 2]: how unlikely its pixels are, and how far its latent numbers are from normal ones."""
         planes, condition = self._planes(images), self._condition(labels)
         mean, log_variance = encoder(planes, *condition)
-        logits = decoder(near(mean, log_variance), *condition)
+        logits = decoder(drawn_near(mean, log_variance), *condition)
         pixels = functional.binary_cross_entropy_with_logits(logits, planes, reduction="none").flatten(1).sum(dim=1)
         return torch.stack([pixels, divergence(mean, log_variance)], dim=1)
 

@@ -93,7 +93,7 @@ class ImageGAN(Adversary):
         NotFittedError, ArgumentError, ShapeError
         """
         if labels is None and self.classes:
-            labels = torch.arange(n) % self.classes
+            labels = torch.arange(checked_count("n", n)) % self.classes
         images = super().sample(n, labels=labels, seed=seed)
         return from_planes((images + 1) * 127.5, self.schema[self.inputs][1])
 

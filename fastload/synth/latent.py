@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 
-def near(mean: Tensor, log_variance: Tensor) -> Tensor:
+def drawn_near(mean: Tensor, log_variance: Tensor) -> Tensor:
     """Normal numbers of these means and variances, [b, latent_size], drawn from torch's global generator; gradients pass."""
     return mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
 

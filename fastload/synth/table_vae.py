@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from fastload.plan.row_plan import checked_count
 from fastload.synth.batches import Batch
 from fastload.synth.column_network import IMPOSSIBLE, drawn
-from fastload.synth.latent import divergence, near
+from fastload.synth.latent import divergence, drawn_near
 from fastload.synth.tables import TableSynthesizer, accepted
 
 
@@ -101,7 +101,7 @@ class TableVAE(TableSynthesizer):
 
     def _losses(self, codes: Tensor, encoder: nn.Module, decoder: nn.Module) -> dict[str, Tensor]:
         mean, log_variance = encoder(codes)
-        logits = decoder.padded(decoder(near(mean, log_variance)))
+        logits = decoder.padded(decoder(drawn_near(mean, log_variance)))
         cells = functional.cross_entropy(logits.flatten(0, 1), codes.flatten(), reduction="sum") / len(codes)
         return {"cells": cells, "latent": divergence(mean, log_variance).mean()}
 

@@ -63,7 +63,7 @@ class Trainer(ABC):
     precision : "float32" or "bfloat16"
         "bfloat16" computes where it can in 16 bits (``torch.autocast``); weights keep 32.
     compile : bool
-        Networks are compiled by ``torch.compile``, which takes up to a minute before the first step: for long training.
+        Networks are compiled by ``torch.compile``, which takes a minute or more before the first step: for long training.
     ema : float
         Decay of the averaged weights, which are those that are used after training; 0 takes the last ones. It begins low and
         reaches its value after about ``10 / (1 - ema)`` steps.

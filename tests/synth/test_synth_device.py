@@ -99,7 +99,7 @@ def values(found: Any) -> np.ndarray:
 )  # of compilers
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("name", MODELS)
-def test_it_learns_there(name, precision, device):
+def test_it_is_trained_there(name, precision, device):
     if device == "cpu" and precision == "compiled":
         pytest.skip("compiling for the CPU takes minutes, and is tried in test_training")
     make, data, use = MODELS[name]

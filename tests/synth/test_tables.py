@@ -274,6 +274,28 @@ def test_a_gan_has_no_score_to_stop_by(table):
         TableGAN(**SMALL).fit(table, validation=table)
 
 
+def test_rows_to_stop_by_are_of_all_the_table(monkeypatch):
+    """Those who sort their rows, by date say, are not stopped by the first ones alone."""
+    seen = []
+    monkeypatch.setattr("fastload.synth.autoregressive.VALIDATED", 20)
+    model = TableAutoregressor(batch_size=100, max_steps=2, score_every=1)
+    score = model._score
+
+    def watched():
+        losses = model._fitted("network").losses
+        monkeypatch.setattr(
+            model._fitted("network"), "losses", lambda codes, known: (seen.append(codes), losses(codes, known))[1]
+        )
+        return score()
+
+    monkeypatch.setattr(model, "_score", watched)
+    model.fit({"day": np.arange(2000.0), "late": np.arange(2000) % 3 == 0})
+    days = seen[0][:, 0]
+    assert len(days) == 20
+    assert days.min() < 4
+    assert days.max() > 19  # of 24 bins
+
+
 @pytest.mark.parametrize("seed", [-1, 0.5])
 def test_seeds_that_there_are_not(model, seed):
     with pytest.raises(ArgumentError, match="seed"):
