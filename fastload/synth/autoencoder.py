@@ -71,7 +71,7 @@ class Autoencoder(FieldModel):
     --------
     >>> angle = np.linspace(0, 2 * np.pi, 500)
     >>> circle = np.column_stack([np.cos(angle), np.sin(angle)])
-    >>> model = Autoencoder(1, hidden=(32, 32), batch_size=50, max_steps=400, learning_rate=0.01).fit(circle)
+    >>> model = Autoencoder(1, hidden=(32, 32), batch_size=50, max_steps=800, learning_rate=0.01).fit(circle)
     >>> model.encode(circle).shape, model.reconstruct(circle).shape
     ((500, 1), (500, 2))
     >>> bool(model.anomaly_score(np.zeros((1, 2)))[0] > 10 * model.anomaly_score(circle).mean())
