@@ -125,8 +125,8 @@ __global__ void fastload_warp_pixels(const unsigned char* values, const Word* ke
       const float u = (float(x + i) - middle_x) * (window.flips_x ? -1.0f : 1.0f);
       const float from_x = fminf(fmaxf((along * u + aside * v) + (middle_x + float(window.left)), -1.0f), float(width));
       const float from_y = fminf(fmaxf((along * v - aside * u) + (middle_y + float(window.top)), -1.0f), float(height));
-      whole_x[i] = int(from_x + 1.0f) - 1;
-      whole_y[i] = int(from_y + 1.0f) - 1;
+      whole_x[i] = int(floorf(from_x));
+      whole_y[i] = int(floorf(from_y));
       across[i] = from_x - float(whole_x[i]);
       down[i] = from_y - float(whole_y[i]);
     }

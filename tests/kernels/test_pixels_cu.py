@@ -12,6 +12,7 @@ import pytest
 
 import fastload as fl
 from fastload.kernels import reference
+from fastload.kernels.calls import Call
 from fastload.plan.random import row_keys
 from fastload.schema import Field
 from fastload.transform.chain import Chain
@@ -64,6 +65,15 @@ def library(tmp_path_factory):
     return ctypes.CDLL(str(folder / "pixels.so"))
 
 
+def run(library, call: Call, values: np.ndarray, keys: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """The call's kernel, in a grid of (blocks, threads)."""
+    out, integers = np.zeros((len(values), *call.out_shape), call.out_dtype), np.array(call.integers, np.int64)
+    pointers = [array.ctypes.data_as(ctypes.c_void_p) for array in (values, keys, integers, call.numbers, out)]
+    kernel = getattr(library, f"run_{call.kernel}_{call.out_dtype}")
+    kernel(pointers[0], pointers[1], ctypes.c_longlong(len(values)), *pointers[2:], *grid)
+    return out
+
+
 @pytest.mark.parametrize("grid", [(1, 1), (2, 32), (7, 5)])
 @pytest.mark.parametrize("name", PIPELINES)
 def test_shim_and_reference_agree(library, name, grid):
@@ -74,16 +84,24 @@ def test_shim_and_reference_agree(library, name, grid):
     chain.finish()
     call = chain.calls[0]
     keys = row_keys(1, 2, np.arange(len(values)))
-    out = np.zeros((len(values), *call.out_shape), call.out_dtype)
-    integers = np.array(call.integers, np.int64)
-    run = getattr(library, f"run_{call.kernel}_{call.out_dtype}")
-    pointers = [array.ctypes.data_as(ctypes.c_void_p) for array in (values, keys, integers, call.numbers, out)]
-    run(pointers[0], pointers[1], ctypes.c_longlong(len(values)), *pointers[2:], *grid)
+    out = run(library, call, values, keys, grid)
     expected = reference.run(call, values, None, keys)
     if call.kernel == "copy_pixels":
         np.testing.assert_array_equal(out, expected)
     else:  # sine and cosine in single precision
         np.testing.assert_allclose(out, expected, atol=2e-4)
+
+
+def test_a_place_just_before_a_pixel_lies_between_the_right_ones(library):
+    """Nothing is made that is darker or brighter than the image: a float32 a little below a whole number is one when 1 is added."""
+    values = np.random.default_rng(0).integers(0, 2, (64, 65, 65, 1)).astype(np.uint8) * 255
+    keys = row_keys(1, 2, np.arange(len(values)))
+    for degrees in (1e-5, 3e-5, 1e-4):
+        chain = Chain(Field("x", "uint8", values.shape[1:]))
+        fl.Compose([fl.RandomRotate(degrees, scale=(0.5, 1.5)), fl.Normalize(mean=0, std=256)]).extend(chain)
+        chain.finish()
+        out = run(library, chain.calls[0], values, keys, (7, 32))
+        assert 0 <= out.min() <= out.max() <= 255 / 256
 
 
 def test_draws_are_those_of_the_cpu(library):
@@ -97,8 +115,4 @@ def test_draws_are_those_of_the_cpu(library):
     from fastload.kernels import cpu
 
     by_cpu, _, _ = cpu.run([call], values, None, keys, 1)
-    out = np.zeros_like(by_cpu)
-    integers = np.array(call.integers, np.int64)
-    pointers = [array.ctypes.data_as(ctypes.c_void_p) for array in (values, keys, integers, call.numbers, out)]
-    library.run_copy_pixels_uint8(pointers[0], pointers[1], ctypes.c_longlong(500), *pointers[2:], 3, 64)
-    np.testing.assert_array_equal(out, by_cpu)
+    np.testing.assert_array_equal(run(library, call, values, keys, (3, 64)), by_cpu)
