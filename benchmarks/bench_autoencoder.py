@@ -204,9 +204,7 @@ def flight_rows(data: str) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray
 
 
 def autoencoder(train: np.ndarray, width: int, seed: int, noise: float, steps: int | None) -> Any:
-    from fastload.synth.autoencoder import Autoencoder
-
-    return Autoencoder(width, seed=seed, **({"max_steps": steps} if steps else {})).fit(train)
+    return denoising(train, width, seed, 0.0, steps)
 
 
 def denoising(train: np.ndarray, width: int, seed: int, noise: float, steps: int | None) -> Any:

@@ -103,12 +103,8 @@ class ImageVAE(FieldModel):
         if not kl_weight >= 0:
             raise ArgumentError(f"kl_weight must not be negative, got {kl_weight!r}")
         self.latent_size, self.width = checked_count("latent_size", latent_size), checked_count("width", width)
-        self.classes, self.kl_weight, self.inputs, self.labels = (
-            checked_classes(classes),
-            float(kl_weight),
-            inputs,
-            labels,
-        )
+        self.classes, self.kl_weight = checked_classes(classes), float(kl_weight)
+        self.inputs, self.labels = inputs, labels
 
     # --- training -------------------------------------------------------------------------------------
 

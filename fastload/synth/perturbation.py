@@ -124,9 +124,7 @@ class PerturbationGAN(Trainer, Attack):
     def _perturbed(self, x: Tensor, generator: nn.Module) -> Tensor:
         raw = generator(x)
         size = raw.square().mean(dim=tuple(range(1, raw.ndim)), keepdim=True).sqrt()
-        raw = (
-            2 * raw / size.clamp_min(1e-6)
-        )  # of one size: where it grows, tanh has no slope, and nothing more is learnt
+        raw = 2 * raw / size.clamp_min(1e-6)  # where it grows, tanh has no slope, and nothing more is learnt
         return self._within(x + self.epsilon * raw.tanh(), x)
 
     @torch.no_grad()

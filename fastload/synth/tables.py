@@ -293,7 +293,7 @@ class TableSynthesizer(Trainer):
     def _parts(self, rows: int, where: Mapping[str, Any] | None, seed: int) -> Iterator[pl.DataFrame]:
         """Frames of at most FILE_ROWS rows that meet all conditions and constraints."""
         checked_count("rows", rows)
-        checked_word("seed", seed)
+        seed = checked_word("seed", seed)
         if self.columns is None:
             raise NotFittedError(
                 f"this {type(self).__name__} must be trained before it draws rows: call fit, or load one"

@@ -31,14 +31,8 @@ from fastload.synth.saved import is_plain, load, save
 from fastload.synth.seeded import seeded
 
 PRECISIONS = ("float32", "bfloat16")
-MAY_CHANGE = {
-    "max_steps",
-    "timeout_s",
-    "score_every",
-    "patience",
-    "device",
-    "compile",
-}  # between two parts of one training
+# from part to part of a training
+MAY_CHANGE = {"max_steps", "timeout_s", "score_every", "patience", "device", "compile"}
 WARM_UP = 100  # steps over which a rate that falls rises first
 LAST_RATE = 0.02  # of the learning rate, at the end of one that falls
 READ_EVERY = 50  # steps after which losses are read from a device that would be waited for
